@@ -1,0 +1,1 @@
+//! Namespaces: of the calling thread, and of a child that is about to be started.
