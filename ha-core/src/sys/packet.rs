@@ -36,7 +36,7 @@ pub fn packet_address(interface: u32, ethertype: u16, mac: [u8; 6]) -> SockAddr 
     unsafe { SockAddr::new(storage, len) }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "constants: 17 and 20")]
+#[expect(clippy::cast_possible_truncation, reason = "a constant: 17")]
 const AF_PACKET: u16 = libc::AF_PACKET as u16;
 #[expect(clippy::cast_possible_truncation, reason = "a constant: 20")]
 const LINK_LEN: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
@@ -100,12 +100,12 @@ struct Control([u8; 128]);
 ///
 /// The kernel's; [`io::ErrorKind::WouldBlock`] when there is no packet.
 pub fn receive6(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received6> {
-    let mut name = MaybeUninit::<libc::sockaddr_in6>::zeroed();
+    let mut sender = MaybeUninit::<libc::sockaddr_in6>::zeroed();
     let mut control = Control([0; 128]);
     let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all zeros are a valid `msghdr`: null pointers and zero lengths.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    message.msg_name = name.as_mut_ptr().cast();
+    message.msg_name = sender.as_mut_ptr().cast();
     message.msg_namelen = NAME_LEN;
     message.msg_iov = &raw mut slice;
     message.msg_iovlen = 1;
@@ -118,8 +118,8 @@ pub fn receive6(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Receive
         return Err(io::Error::last_os_error());
     };
     // SAFETY: it was zeroed, and the kernel wrote at most its length into it; zeros are valid.
-    let name = unsafe { name.assume_init() };
-    let source = SocketAddrV6::new(Ipv6Addr::from(name.sin6_addr.s6_addr), 0, 0, 0);
+    let sender = unsafe { sender.assume_init() };
+    let source = SocketAddrV6::new(Ipv6Addr::from(sender.sin6_addr.s6_addr), 0, 0, 0);
     let (hop_limit, destination) = control_messages(&message);
     let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
     Ok(Received6 { len, source: *source.ip(), destination, hop_limit, truncated })
@@ -166,17 +166,17 @@ mod tests {
     #[test]
     fn hop_limit_and_destination_of_a_packet_are_told() {
         // A datagram socket gets the same control messages as a raw one and needs no privilege.
-        let Ok(receiver) = UdpSocket::bind("[::1]:0") else {
+        let Ok(target) = UdpSocket::bind("[::1]:0") else {
             return; // a kernel without IPv6
         };
-        tell_hop_limit_and_destination(receiver.as_fd()).expect("an IPv6 socket");
+        tell_hop_limit_and_destination(target.as_fd()).expect("an IPv6 socket");
         let sender = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None)
             .expect("a socket");
         sender.set_unicast_hops_v6(77).expect("a hop limit");
-        let to = receiver.local_addr().expect("bound");
+        let to = target.local_addr().expect("bound");
         sender.send_to(b"hello", &to.into()).expect("sent");
         let mut buffer = [0; 4];
-        let received = receive6(receiver.as_fd(), &mut buffer).expect("received");
+        let received = receive6(target.as_fd(), &mut buffer).expect("received");
         assert_eq!((received.len, &buffer, received.truncated), (4, b"hell", true));
         assert_eq!(received.hop_limit, Some(77));
         assert_eq!(received.destination, Some(Ipv6Addr::LOCALHOST));

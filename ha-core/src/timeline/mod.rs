@@ -107,24 +107,34 @@ enum Tone {
     Bad,
 }
 
-/// The bar that an event starts on its subject's lane, `None` in it ends one; `None`: just a dot.
-fn bar(kind: &EventKind) -> Option<Option<Tone>> {
+/// How an event shows on its subject's lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// A dot: the bar goes on.
+    Dot,
+    /// A bar starts, and ends the one before.
+    Starts(Tone),
+    /// The bar ends.
+    Ends,
+}
+
+fn mark(kind: &EventKind) -> Mark {
     use crate::health::Health;
     match kind {
-        EventKind::AddressAdded { .. } => Some(Some(Tone::Held)),
+        EventKind::AddressAdded { .. } => Mark::Starts(Tone::Held),
         EventKind::Served | EventKind::HealthChanged { to: Health::Healthy, .. } => {
-            Some(Some(Tone::Good))
+            Mark::Starts(Tone::Good)
         }
         EventKind::Unserved | EventKind::HealthChanged { to: Health::Unhealthy, .. } => {
-            Some(Some(Tone::Bad))
+            Mark::Starts(Tone::Bad)
         }
         EventKind::AddressRemoved { .. } | EventKind::HealthChanged { to: Health::Unknown, .. } => {
-            Some(None)
+            Mark::Ends
         }
         EventKind::Bug { .. }
         | EventKind::Fault { .. }
         | EventKind::Note { .. }
-        | EventKind::StateChanged { .. } => None,
+        | EventKind::StateChanged { .. } => Mark::Dot,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{Timeline, Tone, bar};
+use super::{Mark, Timeline, Tone, mark};
 use crate::event::{Event, EventKind};
 use crate::time::Instant;
 
@@ -102,14 +102,16 @@ fn lane(
         if event.subject != subject {
             continue;
         }
-        match bar(&event.kind) {
-            Some(next) => {
-                if let Some((from, tone)) = open.take() {
-                    rectangle(svg, scale, (from, event.at), tone, y)?;
-                }
-                open = next.map(|tone| (event.at, tone));
-            }
-            None => dot(&mut dots, scale, event, y)?,
+        let mark = mark(&event.kind);
+        if mark == Mark::Dot {
+            dot(&mut dots, scale, event, y)?;
+            continue;
+        }
+        if let Some((from, tone)) = open.take() {
+            rectangle(svg, scale, (from, event.at), tone, y)?;
+        }
+        if let Mark::Starts(tone) = mark {
+            open = Some((event.at, tone));
         }
     }
     if let Some((from, tone)) = open {

@@ -1,0 +1,104 @@
+//! Putting an address on this node, and taking it off.
+
+mod memory;
+#[cfg(feature = "netlink")]
+mod netlink;
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ha_core::effect::Effect;
+
+pub use memory::MemoryBackend;
+#[cfg(feature = "netlink")]
+pub use netlink::NetlinkBackend;
+#[cfg(feature = "netlink")]
+pub(crate) use netlink::into_io;
+
+use crate::address::VirtualAddress;
+
+/// Puts addresses where traffic finds them: a network interface, a cloud's route table.
+///
+/// Idempotent: adding what is there and removing what is not there succeed, so that a caller can
+/// repeat itself until the answer is yes. A backend never removes an address that it did not add.
+#[async_trait]
+pub trait AddressBackend: Debug + Send + Sync {
+    /// Puts `address` on this node.
+    ///
+    /// # Cancel safety
+    ///
+    /// The address may be there or not afterwards; ask [`list`](Self::list).
+    async fn add(&self, address: VirtualAddress) -> Result<(), BackendError>;
+
+    /// Takes `address` off this node, if this backend put it there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`add`](Self::add).
+    async fn remove(&self, address: VirtualAddress) -> Result<(), BackendError>;
+
+    /// The addresses that this backend put here and that are here now.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    async fn list(&self) -> Result<Vec<VirtualAddress>, BackendError>;
+}
+
+#[async_trait]
+impl<B: AddressBackend + ?Sized> AddressBackend for Arc<B> {
+    async fn add(&self, address: VirtualAddress) -> Result<(), BackendError> {
+        (**self).add(address).await
+    }
+    async fn remove(&self, address: VirtualAddress) -> Result<(), BackendError> {
+        (**self).remove(address).await
+    }
+    async fn list(&self) -> Result<Vec<VirtualAddress>, BackendError> {
+        (**self).list().await
+    }
+}
+
+/// An address could not be put on or taken off.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The interface went away.
+    #[error("cannot change the addresses of {interface}: it is gone; plug it in or name another")]
+    NoInterface {
+        /// The interface.
+        interface: String,
+    },
+    /// The kernel or the API did not answer as expected.
+    #[error("cannot change address {address} of {interface}: the system refused")]
+    Refused {
+        /// The address.
+        address: VirtualAddress,
+        /// The interface.
+        interface: String,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// The process may not do this.
+    #[error(
+        "cannot change the addresses of {interface}: the capability CAP_NET_ADMIN is missing; \
+         run as root, or grant it with AmbientCapabilities= or setcap"
+    )]
+    Privilege {
+        /// The interface.
+        interface: String,
+    },
+}
+
+impl BackendError {
+    /// Whether the address may have changed all the same.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::NoInterface { .. } | Self::Privilege { .. } => Effect::None,
+            Self::Refused { .. } => Effect::Unknown,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! VRRP version 3 (RFC 9568): who serves the addresses of a network.
+//!
+//! [`Router`] is the protocol as a machine, [`Service`] (feature `tokio`) runs it on a real
+//! interface, [`wire`] reads and writes its messages.
+
+mod checksum;
+mod config;
+mod effects;
+#[cfg(feature = "tokio")]
+mod holder;
+mod router;
+#[cfg(feature = "tokio")]
+mod service;
+#[cfg(feature = "tokio")]
+mod socket;
+pub mod wire;
+
+pub use checksum::VRRP_PROTOCOL;
+pub(crate) use checksum::{add, pseudo_header, sum};
+pub use config::{MAX_ADDRESSES, Priority, RouterBuilder, RouterConfig, Vrid};
+pub use effects::{Input, Output, Packet, Reason, RouterEvent, StateName};
+pub use router::{Router, Stats};
+#[cfg(feature = "tokio")]
+pub use service::{Parts, RouterHandle, Service, ServiceError};

@@ -1,0 +1,369 @@
+use std::net::Ipv4Addr;
+
+use ha_core::laws;
+use proptest::prelude::*;
+
+use super::super::config::Vrid;
+use super::*;
+
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const HIGHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3));
+const T0: Instant = Instant::from_secs(1);
+const INTERVAL: Duration = Duration::from_millis(100);
+
+fn config(priority: u8, preempt: bool) -> RouterConfig {
+    RouterConfig::builder(51)
+        .address("10.0.0.100/24".parse::<VirtualAddress>().expect("an address"))
+        .priority(priority)
+        .preempt(preempt)
+        .advert_interval(INTERVAL)
+        .build()
+        .expect("a configuration")
+}
+
+fn advert(from: IpAddr, priority: u8) -> Input {
+    let advert = Advert {
+        vrid: Vrid::new(51).expect("not 0"),
+        priority,
+        max_advert_interval_cs: 10,
+        addresses: vec!["10.0.0.100".parse().expect("an address")],
+    };
+    let message = encode(&advert, from, GROUP_V4.into(), Checksum::PseudoHeader);
+    Input::Packet(Packet { source: from, destination: GROUP_V4.into(), hop_limit: 255, message })
+}
+
+fn feed(router: &mut Router, at: Instant, input: Input) -> Vec<Output> {
+    let mut out = Vec::new();
+    router.handle(at, input, &mut out);
+    out
+}
+
+fn tick(router: &mut Router) -> (Instant, Vec<Output>) {
+    let (at, mut out) = (router.deadline().expect("a deadline"), Vec::new());
+    router.tick(at, &mut out);
+    (at, out)
+}
+
+fn started(priority: u8, preempt: bool) -> Router {
+    let mut router = Router::new(config(priority, preempt), OWN);
+    feed(&mut router, T0, Input::Start);
+    router
+}
+
+fn active(priority: u8) -> (Router, Instant) {
+    let mut router = started(priority, true);
+    let (at, _) = tick(&mut router);
+    assert_eq!(router.state(), StateName::Active);
+    (router, at)
+}
+
+/// The priority of each sent advert, in order.
+fn sent(out: &[Output]) -> Vec<u8> {
+    let priority = |output: &Output| match output {
+        Output::Send(message) => message.get(2).copied(),
+        Output::Acquire | Output::Announce | Output::Event(_) | Output::Release => None,
+    };
+    out.iter().filter_map(priority).collect()
+}
+
+#[test]
+fn backup_takes_over_after_active_down_interval_and_not_before() {
+    let mut router = started(100, true);
+    assert_eq!(router.state(), StateName::Backup);
+    let (at, out) = tick(&mut router);
+    assert_eq!(at, T0 + config(100, true).active_down_interval());
+    assert_eq!(sent(&out), [100]);
+    // The advert goes first, the announcement only once the address is there (§6.4.2 380-420).
+    assert!(matches!(
+        out[..],
+        [Output::Event(_), Output::Send(_), Output::Acquire, Output::Announce]
+    ));
+}
+
+#[test]
+fn the_owner_is_active_at_once() {
+    let mut router = Router::new(config(255, true), OWN);
+    let out = feed(&mut router, T0, Input::Start);
+    assert_eq!(router.state(), StateName::Active);
+    assert_eq!(sent(&out), [255]);
+}
+
+#[test]
+fn backup_stays_while_the_active_router_is_heard() {
+    let mut router = started(100, true);
+    for step in 1..50 {
+        feed(&mut router, T0 + INTERVAL * step, advert(HIGHER, 150));
+        assert_eq!(router.state(), StateName::Backup);
+    }
+}
+
+#[test]
+fn priority_0_shortens_the_wait_to_the_skew() {
+    let mut router = started(100, true);
+    feed(&mut router, T0, advert(HIGHER, 150));
+    let stopped = T0 + Duration::from_millis(5);
+    feed(&mut router, stopped, advert(HIGHER, 0));
+    let (at, out) = tick(&mut router);
+    assert_eq!(at, stopped + skew(config(100, true).priority, INTERVAL));
+    assert!(out.contains(&Output::Event(RouterEvent::StateChanged {
+        from: StateName::Backup,
+        to: StateName::Active,
+        reason: Reason::ActiveStopped,
+    })));
+}
+
+#[test]
+fn a_lower_active_router_is_preempted_only_with_preempt() {
+    for (preempt, expected) in [(true, StateName::Active), (false, StateName::Backup)] {
+        let mut router = started(150, preempt);
+        let mut at = T0;
+        for _ in 0..10 {
+            at += INTERVAL;
+            feed(&mut router, at, advert(HIGHER, 100));
+        }
+        assert_eq!(router.state(), expected, "preempt {preempt}");
+    }
+}
+
+#[test]
+fn active_yields_to_a_higher_priority_or_address_with_a_last_word() {
+    for (from, priority, yields) in
+        [(LOWER, 101, true), (HIGHER, 100, true), (LOWER, 100, false), (HIGHER, 99, false)]
+    {
+        let (mut router, at) = active(100);
+        let out = feed(&mut router, at + INTERVAL / 3, advert(from, priority));
+        let expected = if yields { StateName::Backup } else { StateName::Active };
+        assert_eq!(router.state(), expected, "{from} {priority}");
+        assert_eq!(out.contains(&Output::Release), yields);
+        // Either way the other one hears of us: as a loser's last word, or as an assertion.
+        assert_eq!(sent(&out), [100]);
+        assert_eq!(out.contains(&Output::Announce), !yields, "the winner announces again");
+    }
+}
+
+#[test]
+fn a_flood_of_rival_adverts_is_answered_at_most_twice_an_interval() {
+    let (mut router, at) = active(100);
+    let mut answers = 0;
+    for step in 1..1_000 {
+        let out = feed(&mut router, at + Duration::from_micros(step * 100), advert(LOWER, 50));
+        answers += sent(&out).len();
+    }
+    assert!(answers <= 3, "{answers} answers in one interval");
+}
+
+#[test]
+fn the_interval_of_the_active_router_is_learned() {
+    let mut router = started(100, true);
+    let slow = Advert {
+        vrid: Vrid::new(51).expect("not 0"),
+        priority: 150,
+        max_advert_interval_cs: 100,
+        addresses: vec!["10.0.0.100".parse().expect("an address")],
+    };
+    let message = encode(&slow, HIGHER, GROUP_V4.into(), Checksum::MessageOnly);
+    let packet = Packet { source: HIGHER, destination: GROUP_V4.into(), hop_limit: 255, message };
+    feed(&mut router, T0, Input::Packet(packet));
+    let expected = active_down_interval(router.config.priority, Duration::from_secs(1));
+    assert_eq!(router.deadline(), Some(T0 + expected));
+    assert_eq!(router.checksum, Checksum::MessageOnly, "the peer's reading is mirrored");
+}
+
+#[test]
+fn stopping_serves_on_until_the_successor_is_heard() {
+    let (mut router, at) = active(150);
+    let out = feed(&mut router, at, Input::Stop);
+    assert_eq!((router.state(), sent(&out)), (StateName::Leaving, vec![0]));
+    assert!(!out.contains(&Output::Release), "make before break");
+    let out = feed(&mut router, at + INTERVAL / 2, advert(LOWER, 100));
+    assert_eq!(router.state(), StateName::Initialize);
+    assert!(out.contains(&Output::Release));
+    assert_eq!(router.deadline(), None);
+}
+
+#[test]
+fn stopping_alone_lets_go_in_bounded_time() {
+    let (mut router, at) = active(150);
+    feed(&mut router, at, Input::Stop);
+    let (gave_up, out) = tick(&mut router);
+    assert!(gave_up <= at + 2 * INTERVAL);
+    assert_eq!(router.state(), StateName::Initialize);
+    assert!(out.contains(&Output::Release));
+}
+
+#[test]
+fn a_hand_over_without_successor_serves_on() {
+    let (mut router, at) = active(150);
+    feed(&mut router, at, Input::HandOver);
+    let (_, out) = tick(&mut router);
+    assert_eq!(router.state(), StateName::Active);
+    assert!(!out.contains(&Output::Release));
+}
+
+#[test]
+fn after_a_hand_over_a_higher_router_stays_back_until_resumed() {
+    let (mut router, at) = active(150);
+    feed(&mut router, at, Input::HandOver);
+    let mut now = at;
+    for _ in 0..20 {
+        now += INTERVAL;
+        feed(&mut router, now, advert(LOWER, 100));
+        assert_eq!(router.state(), StateName::Backup);
+    }
+    feed(&mut router, now, Input::Resume);
+    for _ in 0..5 {
+        now += INTERVAL;
+        feed(&mut router, now, advert(LOWER, 100));
+    }
+    assert_eq!(router.state(), StateName::Active);
+}
+
+#[test]
+fn a_router_that_stands_back_still_serves_when_the_other_dies() {
+    let (mut router, at) = active(150);
+    feed(&mut router, at, Input::HandOver);
+    feed(&mut router, at + INTERVAL, advert(LOWER, 100));
+    tick(&mut router);
+    assert_eq!(router.state(), StateName::Active);
+}
+
+#[test]
+fn a_failed_address_lets_another_router_serve_and_is_tried_again() {
+    let (mut router, at) = active(100);
+    let out = feed(&mut router, at, Input::AcquireFailed);
+    assert_eq!((router.state(), sent(&out)), (StateName::Fault, vec![0]));
+    assert!(out.contains(&Output::Release));
+    tick(&mut router);
+    assert_eq!(router.state(), StateName::Backup);
+}
+
+#[test]
+fn an_overslept_active_router_announces_again() {
+    let (mut router, at) = active(100);
+    let mut out = Vec::new();
+    router.tick(at + Duration::from_mins(1), &mut out);
+    out.clear();
+    router.tick(at + Duration::from_mins(2), &mut out);
+    assert!(out.contains(&Output::Announce));
+}
+
+#[test]
+fn bad_packets_are_counted_by_reason_and_change_nothing() {
+    let (mut router, at) = active(100);
+    let good = |router: &mut Router, edit: fn(&mut Packet)| {
+        let Input::Packet(mut packet) = advert(HIGHER, 200) else { unreachable!() };
+        edit(&mut packet);
+        feed(router, at, Input::Packet(packet))
+    };
+    let cases: [(Reject, Edit); 9] = [
+        (Reject::AddressCount, |p| p.message[3] = 9),
+        (Reject::Checksum, |p| p.message[7] ^= 1),
+        (Reject::HopLimit, |p| p.hop_limit = 254),
+        (Reject::Interval, |p| p.message[4..6].fill(0)),
+        (Reject::Length, |p| p.message.truncate(7)),
+        (Reject::OwnReflection, |p| p.source = OWN),
+        (Reject::Type, |p| p.message[0] = 0x32),
+        (Reject::Version, |p| p.message[0] = 0x21),
+        (Reject::Vrid, |p| {
+            let Input::Packet(other) = advert_of_52() else { unreachable!() };
+            p.message = other.message;
+        }),
+    ];
+    for (why, edit) in cases {
+        let out = good(&mut router, edit);
+        assert_eq!(router.stats().rejected(why), 1, "{why}");
+        assert_eq!(out.len(), 1, "one event and no effect: {out:?}");
+        assert_eq!(router.state(), StateName::Active);
+    }
+}
+
+type Edit = fn(&mut Packet);
+
+fn advert_of_52() -> Input {
+    let advert = Advert {
+        vrid: Vrid::new(52).expect("not 0"),
+        priority: 200,
+        max_advert_interval_cs: 10,
+        addresses: vec!["10.0.0.100".parse().expect("an address")],
+    };
+    let message = encode(&advert, HIGHER, GROUP_V4.into(), Checksum::PseudoHeader);
+    Input::Packet(Packet { source: HIGHER, destination: GROUP_V4.into(), hop_limit: 255, message })
+}
+
+#[test]
+fn other_addresses_are_told_once_and_do_not_make_two_routers_active() {
+    let mut router = started(100, true);
+    let mut other = Advert {
+        vrid: Vrid::new(51).expect("not 0"),
+        priority: 150,
+        max_advert_interval_cs: 10,
+        addresses: vec!["10.0.0.100".parse().expect("ip"), "10.0.0.101".parse().expect("ip")],
+    };
+    let packet = |advert: &Advert| {
+        let message = encode(advert, HIGHER, GROUP_V4.into(), Checksum::PseudoHeader);
+        Input::Packet(Packet {
+            source: HIGHER,
+            destination: GROUP_V4.into(),
+            hop_limit: 255,
+            message,
+        })
+    };
+    let mut told = 0;
+    for step in 1..20 {
+        let out = feed(&mut router, T0 + INTERVAL * step, packet(&other));
+        told += out.len();
+        assert_eq!(router.state(), StateName::Backup);
+    }
+    assert_eq!(told, 1);
+    other.addresses.pop();
+    assert_eq!(feed(&mut router, T0 + INTERVAL * 20, packet(&other)), []);
+}
+
+fn inputs() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        1 => Just(Input::Start),
+        1 => Just(Input::Stop),
+        1 => Just(Input::HandOver),
+        1 => Just(Input::Resume),
+        1 => Just(Input::AcquireFailed),
+        4 => (any::<bool>(), any::<u8>()).prop_map(|(low, p)| advert(if low { LOWER } else { HIGHER }, p)),
+        1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(|message| Input::Packet(Packet {
+            source: LOWER, destination: GROUP_V4.into(), hop_limit: 255, message,
+        })),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_laws_of_machines_hold(
+        priority in 1u8..,
+        preempt: bool,
+        schedule in prop::collection::vec(
+            ((0u64..400_000).prop_map(Duration::from_micros), prop::option::of(inputs())), 0..60),
+    ) {
+        laws::check(|| Router::new(config(priority, preempt), OWN), &schedule)?;
+    }
+
+    #[test]
+    fn effects_follow_the_state(
+        priority in 1u8..,
+        schedule in prop::collection::vec(((0u64..400_000).prop_map(Duration::from_micros), inputs()), 0..60),
+    ) {
+        let mut router = Router::new(config(priority, true), OWN);
+        let (mut now, mut held, mut out) = (T0, false, Vec::new());
+        for (wait, input) in schedule {
+            now += wait;
+            router.handle(now, input, &mut out);
+            for output in out.drain(..) {
+                match output {
+                    Output::Acquire => held = true,
+                    Output::Release => held = false,
+                    Output::Announce => prop_assert!(held, "announced without the address"),
+                    Output::Event(_) | Output::Send(_) => {}
+                }
+            }
+            prop_assert_eq!(held, router.state().holds());
+        }
+    }
+}

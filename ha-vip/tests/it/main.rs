@@ -1,0 +1,4 @@
+//! Everything of ha-vip that needs more than one module.
+
+#[cfg(test)]
+mod vectors;
