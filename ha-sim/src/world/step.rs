@@ -79,8 +79,10 @@ impl<N: Node> World<N> {
                 self.stats.delivered += 1;
                 self.trace
                     .add(self.now, Entry::Delivered { from, to: node, message: message.clone() });
-                if let Some(input) = slot.node.receive(from, message) {
-                    machine.handle(now, input, &mut self.outputs);
+                match slot.node.receive(from, message) {
+                    Some(input) => machine.handle(now, input, &mut self.outputs),
+                    // Time has passed for the machine all the same.
+                    None => machine.tick(now, &mut self.outputs),
                 }
             }
             Arrival::Tick => machine.tick(now, &mut self.outputs),

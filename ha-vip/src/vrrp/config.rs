@@ -103,6 +103,7 @@ pub struct RouterConfig {
     pub(super) addresses: Vec<VirtualAddress>,
     pub(super) advert_interval: Duration,
     pub(super) preempt: bool,
+    pub(super) announce_refresh: Duration,
 }
 
 /// The most addresses of one virtual router: the count on the wire is one byte.
@@ -122,6 +123,7 @@ impl RouterConfig {
             addresses: Vec::new(),
             advert_interval: Duration::from_secs(1),
             preempt: true,
+            announce_refresh: Duration::from_mins(1),
         }
     }
 
@@ -153,6 +155,12 @@ impl RouterConfig {
     #[must_use]
     pub const fn preempt(&self) -> bool {
         self.preempt
+    }
+
+    /// The time between two announcements of a settled active router.
+    #[must_use]
+    pub const fn announce_refresh(&self) -> Duration {
+        self.announce_refresh
     }
 
     /// Whether the addresses are of IPv6.
@@ -188,6 +196,7 @@ pub struct RouterBuilder {
     addresses: Vec<VirtualAddress>,
     advert_interval: Duration,
     preempt: bool,
+    announce_refresh: Duration,
 }
 
 impl RouterBuilder {
@@ -232,6 +241,15 @@ impl RouterBuilder {
         self
     }
 
+    /// Sets how often an active router tells its neighbours again where the addresses are: 1 s to
+    /// 1 day. Default 1 minute (keepalived's `garp_master_refresh`, which is off by default).
+    ///
+    /// A client that was cut off during a take-over learns of it by the next one at the latest.
+    pub const fn announce_refresh(mut self, every: Duration) -> Self {
+        self.announce_refresh = every;
+        self
+    }
+
     /// Checks the configuration.
     ///
     /// # Errors
@@ -248,6 +266,11 @@ impl RouterBuilder {
             problems.add("priority", self.priority, "1 to 254, or 255 for the addresses' owner");
         }
         check_interval(self.advert_interval, &mut problems);
+        let refresh = Duration::from_secs(1)..=Duration::from_hours(24);
+        if !refresh.contains(&self.announce_refresh) {
+            let value = format!("{:?}", self.announce_refresh);
+            problems.add("announce_refresh", value, "1 s to 1 day");
+        }
         check_addresses(&self.addresses, &mut problems);
         let config = RouterConfig {
             vrid: vrid.unwrap_or(Vrid(NonZeroU8::MIN)),
@@ -255,6 +278,7 @@ impl RouterBuilder {
             addresses: self.addresses,
             advert_interval: self.advert_interval,
             preempt: self.preempt,
+            announce_refresh: self.announce_refresh,
         };
         problems.into_result(config)
     }

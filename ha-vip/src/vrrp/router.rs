@@ -30,12 +30,14 @@ enum State {
     },
     Active {
         advert_at: Instant,
-        announce_at: Option<Instant>,
+        announce_at: Instant,
         /// How many of [`ANNOUNCE_AFTER`] are done.
         announced: usize,
         since: Instant,
         /// No answer to a rival before this: a flood of adverts must not make us flood.
         assert_after: Instant,
+        /// Announce once more: a rival was heard, and an announcement of its may still follow.
+        settle_at: Option<Instant>,
     },
     /// Priority 0 is said, the addresses are still served: make before break.
     Leaving {
@@ -266,17 +268,19 @@ impl Router {
         }
     }
 
-    /// Sends an advert and announces the addresses, at most twice an interval.
+    /// Sends an advert and announces the addresses, at most twice an interval; and announces them
+    /// once more a little later, since a client may hear the rival's announcement after this one.
     fn assert(&mut self, out: &mut Vec<Output>) {
         let interval = self.config.advert_interval;
         let now = self.now;
-        if let State::Active { assert_after, advert_at, .. } = &mut self.state
-            && *assert_after <= now
-        {
-            *assert_after = now + interval / 2;
-            *advert_at = now + interval;
-            self.send(self.config.priority.get(), out);
-            out.push(Output::Announce);
+        if let State::Active { assert_after, advert_at, settle_at, .. } = &mut self.state {
+            settle_at.get_or_insert(now + interval / 2);
+            if *assert_after <= now {
+                *assert_after = now + interval / 2;
+                *advert_at = now + interval;
+                self.send(self.config.priority.get(), out);
+                out.push(Output::Announce);
+            }
         }
     }
 
@@ -347,10 +351,11 @@ impl Router {
         self.active_interval = self.config.advert_interval;
         let next = State::Active {
             advert_at: self.now + self.config.advert_interval,
-            announce_at: Some(self.now + ANNOUNCE_AFTER[0]),
+            announce_at: self.now + ANNOUNCE_AFTER[0],
             announced: 0,
             since: self.now,
             assert_after: self.now,
+            settle_at: None,
         };
         self.change(next, reason, out);
         // RFC 9568 §6.4.2 (380-420): advert, then gratuitous ARP or neighbour advertisement.
@@ -415,7 +420,9 @@ impl Router {
         let now = self.now;
         let interval = self.config.advert_interval;
         let (mut advert, mut announce) = (false, false);
-        if let State::Active { advert_at, announce_at, announced, since, .. } = &mut self.state {
+        if let State::Active { advert_at, announce_at, announced, since, settle_at, .. } =
+            &mut self.state
+        {
             if *advert_at <= now {
                 // RFC 9568 §6.4.3 (600). A router that overslept by two adverts may have lost the
                 // addresses to another: it says again where they are, or is told otherwise.
@@ -423,10 +430,12 @@ impl Router {
                 advert = true;
                 *advert_at = now + interval;
             }
-            while announce_at.is_some_and(|at| at <= now) {
+            announce |= settle_at.take_if(|at| *at <= now).is_some();
+            while *announce_at <= now {
                 announce = true;
                 *announced += 1;
-                *announce_at = ANNOUNCE_AFTER.get(*announced).map(|after| *since + *after);
+                let next = ANNOUNCE_AFTER.get(*announced).map(|after| *since + *after);
+                *announce_at = next.unwrap_or(now + self.config.announce_refresh);
             }
         }
         if advert {
@@ -488,8 +497,9 @@ impl Machine for Router {
         match self.state {
             State::Initialize => None,
             State::Backup { active_down_at, .. } => Some(active_down_at),
-            State::Active { advert_at, announce_at, .. } => {
-                Some(announce_at.map_or(advert_at, |at| at.min(advert_at)))
+            State::Active { advert_at, announce_at, settle_at, .. } => {
+                let next = announce_at.min(advert_at);
+                Some(settle_at.map_or(next, |at| at.min(next)))
             }
             State::Leaving { give_up_at, .. } => Some(give_up_at),
             State::Fault { retry_at } => Some(retry_at),
