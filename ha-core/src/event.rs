@@ -78,13 +78,13 @@ impl fmt::Display for EventKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
     /// When.
     pub at: Instant,
     /// To whom: a node, a router, a backend; the lane of the [timeline](crate::timeline).
     pub subject: String,
-    /// What.
-    #[serde(flatten)]
-    pub kind: EventKind,
     /// Why, in words for a person; empty if the kind says it all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
@@ -93,7 +93,7 @@ pub struct Event {
 impl Event {
     /// An event without a reason.
     pub fn new(at: Instant, subject: impl Into<String>, kind: EventKind) -> Self {
-        Self { at, subject: subject.into(), kind, reason: String::new() }
+        Self { kind, at, subject: subject.into(), reason: String::new() }
     }
 
     /// Adds why it happened.

@@ -16,6 +16,10 @@ use crate::address::VirtualAddress;
 const ANNOUNCE_AFTER: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
 
+/// How long a leaving router serves on after the successor's first advert: the RFC lets that one
+/// send the advert before it has the addresses.
+const LINGER: Duration = Duration::from_millis(10);
+
 /// How long a router that could not hold the addresses leaves them to others.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -41,8 +45,9 @@ enum State {
     },
     /// Priority 0 is said, the addresses are still served: make before break.
     Leaving {
-        give_up_at: Instant,
+        until: Instant,
         next: After,
+        successor_heard: bool,
     },
     Fault {
         retry_at: Instant,
@@ -220,9 +225,10 @@ impl Router {
         match self.state {
             State::Backup { .. } => self.advert_in_backup(advert),
             State::Active { .. } => self.advert_in_active(from, advert, out),
-            State::Leaving { next, .. } if advert.priority > 0 => {
+            State::Leaving { next, successor_heard: false, .. } if advert.priority > 0 => {
                 self.learn(advert);
-                self.leave(next, Reason::SuccessorServes, out);
+                let until = self.now + LINGER;
+                self.state = State::Leaving { until, next, successor_heard: true };
             }
             State::Initialize | State::Fault { .. } | State::Leaving { .. } => {}
         }
@@ -299,8 +305,8 @@ impl Router {
         match self.state {
             State::Initialize => {}
             State::Active { .. } => self.say_goodbye(After::Initialize, Reason::Stopped, out),
-            State::Leaving { give_up_at, .. } => {
-                self.state = State::Leaving { give_up_at, next: After::Initialize };
+            State::Leaving { until, successor_heard, .. } => {
+                self.state = State::Leaving { until, successor_heard, next: After::Initialize };
             }
             State::Backup { .. } | State::Fault { .. } => {
                 self.change(State::Initialize, Reason::Stopped, out);
@@ -322,8 +328,8 @@ impl Router {
     fn say_goodbye(&mut self, next: After, reason: Reason, out: &mut Vec<Output>) {
         self.send(0, out);
         let patience = self.config.advert_interval + self.config.advert_interval / 2;
-        let give_up_at = self.now + patience.max(Duration::from_millis(20));
-        self.change(State::Leaving { give_up_at, next }, reason, out);
+        let until = self.now + patience.max(Duration::from_millis(20));
+        self.change(State::Leaving { until, next, successor_heard: false }, reason, out);
     }
 
     fn leave(&mut self, next: After, reason: Reason, out: &mut Vec<Output>) {
@@ -479,8 +485,12 @@ impl Machine for Router {
                 // RFC 9568 §6.4.2 (370): the active router is gone.
                 self.become_active(expected, out);
             }
-            State::Leaving { give_up_at, next } if give_up_at <= self.now => {
-                self.give_up_leaving(next, out);
+            State::Leaving { until, next, successor_heard } if until <= self.now => {
+                if successor_heard {
+                    self.leave(next, Reason::SuccessorServes, out);
+                } else {
+                    self.give_up_leaving(next, out);
+                }
             }
             State::Fault { retry_at } if retry_at <= self.now => {
                 self.become_backup(Reason::Retry, out);
@@ -501,7 +511,7 @@ impl Machine for Router {
                 let next = announce_at.min(advert_at);
                 Some(settle_at.map_or(next, |at| at.min(next)))
             }
-            State::Leaving { give_up_at, .. } => Some(give_up_at),
+            State::Leaving { until, .. } => Some(until),
             State::Fault { retry_at } => Some(retry_at),
         }
     }

@@ -130,12 +130,12 @@ impl Service {
         if !link.is_up() {
             return Err(ServiceError::Down { interface: name() });
         }
+        let announcer = PacketAnnouncer::open(link.index(), link.mac()).map_err(socket)?;
         let backend = NetlinkBackend::new(link.clone(), netlink.clone());
         backend.clear_leftovers(config.addresses()).await?;
         let present = link.addresses(&netlink).await.map_err(socket)?;
         let source = super::socket::source_address(&present, &config)
             .ok_or_else(|| ServiceError::NoSource { interface: name() })?;
-        let announcer = PacketAnnouncer::open(link.index(), link.mac()).map_err(socket)?;
         let parts = Parts {
             interface: name(),
             index: link.index(),

@@ -1,0 +1,111 @@
+//! A virtual router of VRRPv3 for one interface: the job of keepalived with one instance.
+//!
+//! ```text
+//! vrrp-router --iface eth0 --vrid 51 --vip 192.0.2.10/24 --priority 150 --advert-ms 100
+//! ```
+//!
+//! Stays in the foreground and writes each change as a JSON line on stdout. SIGTERM and SIGINT
+//! end it: it says goodbye (priority 0), serves until a successor is heard, and removes the
+//! address. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use ha_examples::cli::{self, FAILURE, USAGE};
+use ha_examples::json::JsonLines;
+use ha_vip::VirtualAddress;
+use ha_vip::vrrp::{RouterConfig, Service, ServiceError};
+use serde::Serialize;
+
+/// Serves floating addresses with VRRPv3 (RFC 9568).
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Flags {
+    /// Network interface to speak on and to put the addresses on
+    #[arg(long, value_name = "IF")]
+    iface: String,
+    /// Number of the virtual router, the same on all its routers: 1 to 255
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    vrid: u8,
+    /// Who serves first: 1 to 254, or 255 for the owner of the addresses
+    #[arg(long, value_name = "P", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..))]
+    priority: u8,
+    /// Address to serve; repeat it for several of one family
+    #[arg(long, value_name = "A/LEN", required = true)]
+    vip: Vec<VirtualAddress>,
+    /// Time between adverts in ms: 10 to 40950, in steps of 10
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = advert_ms)]
+    advert_ms: u64,
+    /// Take the addresses back from a router of lower priority
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    preempt: bool,
+}
+
+fn advert_ms(text: &str) -> Result<u64, String> {
+    let allowed = "10 to 40950 in steps of 10";
+    let ms: u64 = text.parse().map_err(|_| allowed.to_owned())?;
+    if (10..=40_950).contains(&ms) && ms.is_multiple_of(10) { Ok(ms) } else { Err(allowed.into()) }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Line<'a> {
+    Ready { iface: &'a str, vrid: u8 },
+    Stopping { signal: &'a str },
+    Stopped { sent: u64, received: u64, became_active: u64 },
+}
+
+fn main() -> ExitCode {
+    let flags: Flags = match cli::parse() {
+        Ok(flags) => flags,
+        Err(status) => return status,
+    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    let builder = RouterConfig::builder(flags.vrid)
+        .priority(flags.priority)
+        .advert_interval(Duration::from_millis(flags.advert_ms))
+        .preempt(flags.preempt);
+    let config = flags.vip.iter().fold(builder, |builder, vip| builder.address(*vip)).build();
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return cli::fail(USAGE, &error.to_string()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = match runtime {
+        Ok(runtime) => runtime.block_on(serve(&flags, config)),
+        Err(error) => return cli::fail(FAILURE, &error.to_string()),
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => cli::fail(FAILURE, &cli::chain(&error)),
+    }
+}
+
+/// Warnings, unless `RUST_LOG` says otherwise.
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"))
+}
+
+async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), ServiceError> {
+    let lines = Arc::new(JsonLines::stdout());
+    let service = Service::open(config, &flags.iface).await?;
+    let observer: Arc<JsonLines> = Arc::clone(&lines);
+    let service = service.observed(format!("vrid {}", flags.vrid), observer);
+    lines.write(&Line::Ready { iface: &flags.iface, vrid: flags.vrid });
+    let stop = async {
+        match cli::asked_to_stop().await {
+            Ok(signal) => lines.write(&Line::Stopping { signal }),
+            // Without signals the program can still be killed; the addresses are cleared then by
+            // its next life.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let stats = service.run(stop).await?;
+    let (sent, received, became_active) = (stats.sent, stats.received, stats.became_active);
+    lines.write(&Line::Stopped { sent, received, became_active });
+    lines.finish();
+    Ok(())
+}
