@@ -89,11 +89,8 @@ impl PoolBuilder {
     ///
     /// As [`Pool::update`].
     pub fn build(self) -> Result<Pool, ConfigError> {
-        let empty = Members {
-            endpoints: Box::default(),
-            states: Box::default(),
-            weights: Box::default(),
-        };
+        let empty =
+            Members { endpoints: Box::default(), states: Box::default(), weights: Box::default() };
         let current = Endpoints::new(Arc::new(empty), self.trust_unchecked);
         let inner = Inner {
             balancer: self.balancer,
@@ -211,12 +208,7 @@ impl Pool {
 
     /// Sets the health of an endpoint known by its state, as a monitor does; nothing happens if
     /// the endpoint has left the pool. Returns whether it is in the pool.
-    pub fn set_health_of(
-        &self,
-        state: &Arc<EndpointState>,
-        health: Health,
-        reason: &str,
-    ) -> bool {
+    pub fn set_health_of(&self, state: &Arc<EndpointState>, health: Health, reason: &str) -> bool {
         let same = |found: &Arc<EndpointState>| Arc::ptr_eq(found, state);
         self.change_if(state.name(), same, |state| state.set_health(health, reason)).is_some()
     }
@@ -251,11 +243,7 @@ impl Pool {
         self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(
-        &self,
-        name: &EndpointName,
-        set: impl FnOnce(&EndpointState) -> T,
-    ) -> Option<T> {
+    fn change<T>(&self, name: &EndpointName, set: impl FnOnce(&EndpointState) -> T) -> Option<T> {
         self.change_if(name, |_| true, set)
     }
 

@@ -83,12 +83,7 @@ impl Balancer for LeastConnections {
         endpoints.prepared(|_: &Heaviest| true, || heaviest(endpoints));
     }
 
-    fn explain(
-        &self,
-        endpoints: &Endpoints,
-        _: &PickContext<'_>,
-        picked: EndpointIndex,
-    ) -> String {
+    fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, picked: EndpointIndex) -> String {
         let connections = endpoints.state(picked).map_or(0, |state| state.connections());
         let weight = endpoints.weight(picked);
         format!("fewest connections for its weight: {connections} at weight {weight}")

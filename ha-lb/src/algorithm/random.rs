@@ -81,12 +81,7 @@ impl Balancer for Random {
         endpoints.prepared(|_: &Alias| true, || Alias::new(endpoints));
     }
 
-    fn explain(
-        &self,
-        endpoints: &Endpoints,
-        _: &PickContext<'_>,
-        picked: EndpointIndex,
-    ) -> String {
+    fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, picked: EndpointIndex) -> String {
         let connections = endpoints.state(picked).map_or(0, |state| state.connections());
         format!("least loaded of {} drawn: {connections} connections", self.draws)
     }

@@ -73,12 +73,7 @@ impl Balancer for RoundRobin {
         endpoints.prepared(|_: &Schedule| true, || schedule(endpoints));
     }
 
-    fn explain(
-        &self,
-        endpoints: &Endpoints,
-        _: &PickContext<'_>,
-        picked: EndpointIndex,
-    ) -> String {
+    fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, picked: EndpointIndex) -> String {
         let schedule = endpoints.prepared(|_: &Schedule| true, || schedule(endpoints));
         let turns = schedule.0.iter().filter(|index| **index == picked).count();
         format!("its turn: {turns} of the {} in a cycle", schedule.0.len())

@@ -58,8 +58,7 @@ const ALL: [&str; 6] = [
 type Kind = (u16, Health, Admin, u32, bool);
 
 fn kinds() -> impl Strategy<Value = Vec<Kind>> {
-    let health =
-        prop::sample::select(vec![Health::Healthy, Health::Unhealthy, Health::Unknown]);
+    let health = prop::sample::select(vec![Health::Healthy, Health::Unhealthy, Health::Unknown]);
     let admin = prop::sample::select(vec![
         Admin::Ready,
         Admin::Ready,

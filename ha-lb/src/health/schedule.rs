@@ -250,7 +250,14 @@ impl Schedule {
     pub const fn new(pace: Pace, known: Health, now: Instant, seed: u64) -> Self {
         let health = Hysteresis::new(known, pace.thresholds);
         let due = Instant::from_nanos(now.as_nanos().saturating_add(1));
-        Self { pace, health, state: State::Waiting { due }, next_op: OpId::FIRST, last: now, rng: seed }
+        Self {
+            pace,
+            health,
+            state: State::Waiting { due },
+            next_op: OpId::FIRST,
+            last: now,
+            rng: seed,
+        }
     }
 
     /// The health as far as the checks have shown.
