@@ -1,0 +1,171 @@
+//! Smooth weighted round robin: in turn, by weight, evenly spread.
+//!
+//! # Source
+//!
+//! The aim is that of nginx's smooth weighted round robin (`ngx_http_upstream_round_robin.c`) and
+//! HAProxy's `roundrobin`: exact shares over a cycle, and no bursts within it. nginx compares all
+//! endpoints at every pick; here the cycle is laid down when the pool changes, so that a pick is one
+//! atomic addition: endpoints of equal weight form a class, the classes are merged by earliest
+//! deadline (Liu and Layland 1973; Demers, Keshav, Shenker 1989), the members of a class take turns.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::balancer::{Balancer, PickContext};
+use crate::snapshot::{EndpointIndex, Endpoints};
+
+/// The longest cycle: 16 MiB. Longer ones (many endpoints with coprime weights) have their weights
+/// halved until they fit, which makes their shares approximate.
+const MAX_CYCLE: u64 = 1 << 22;
+
+/// How many turns a pick looks at before it scans: enough unless most endpoints are taken.
+const MAX_SKIPS: usize = 16;
+
+/// Smooth weighted round robin; one atomic addition a pick.
+#[derive(Debug, Default)]
+pub struct RoundRobin {
+    turn: Turn,
+}
+
+/// The counter of turns, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Turn(AtomicUsize);
+
+impl Turn {
+    /// This turn's number; wraps around.
+    pub(crate) fn take(&self) -> usize {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl RoundRobin {
+    /// Starts with the first endpoint.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The order of one cycle.
+#[derive(Debug)]
+struct Schedule(Box<[EndpointIndex]>);
+
+impl Balancer for RoundRobin {
+    fn name(&self) -> &'static str {
+        "round-robin"
+    }
+
+    fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
+        let schedule = endpoints.prepared(|_: &Schedule| true, || schedule(endpoints));
+        for _ in 0..MAX_SKIPS {
+            let turn = self.turn.take().checked_rem(schedule.0.len())?;
+            let index = *schedule.0.get(turn)?;
+            if endpoints.admits(index, context) {
+                return Some(index);
+            }
+        }
+        endpoints.scan(self.turn.take(), context)
+    }
+
+    fn prepare(&self, endpoints: &Endpoints) {
+        endpoints.prepared(|_: &Schedule| true, || schedule(endpoints));
+    }
+
+    fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, picked: EndpointIndex) -> String {
+        let schedule = endpoints.prepared(|_: &Schedule| true, || schedule(endpoints));
+        let turns = schedule.0.iter().filter(|index| **index == picked).count();
+        format!("its turn: {turns} of the {} in a cycle", schedule.0.len())
+    }
+}
+
+/// Weights of the usable endpoints divided by their greatest common divisor, and halved until the
+/// sum is at most `limit`; none becomes 0.
+pub(crate) fn reduced_weights(endpoints: &Endpoints, limit: u64) -> Vec<(EndpointIndex, u64)> {
+    let weights = endpoints.usable().iter().map(|index| u64::from(endpoints.weight(*index)));
+    let divisor = weights.clone().fold(0, gcd).max(1);
+    let mut reduced: Vec<_> = endpoints
+        .usable()
+        .iter()
+        .copied()
+        .zip(weights.map(|weight| (weight / divisor).max(1)))
+        .collect();
+    while reduced.iter().map(|(_, weight)| weight).sum::<u64>() > limit
+        && reduced.iter().any(|(_, weight)| *weight > 1)
+    {
+        for (_, weight) in &mut reduced {
+            *weight = (*weight / 2).max(1);
+        }
+    }
+    reduced
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Endpoints of one weight: `turns` of them in a cycle, taken by the members in rotation.
+struct Class {
+    members: Vec<EndpointIndex>,
+    turns: u64,
+}
+
+/// When a class is due next: at `(2 × taken + 1) / (2 × turns)` of the cycle.
+struct Due {
+    taken: u64,
+    turns: u64,
+    class: usize,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // Fractions compared across; both sides stay below 2^46, as a cycle has at most 2^22 turns.
+        let left = (2 * self.taken + 1) * other.turns;
+        let right = (2 * other.taken + 1) * self.turns;
+        left.cmp(&right).then(self.class.cmp(&other.class))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Due {}
+
+fn schedule(endpoints: &Endpoints) -> Schedule {
+    let mut classes: BTreeMap<Reverse<u64>, Class> = BTreeMap::new();
+    for (index, weight) in reduced_weights(endpoints, MAX_CYCLE) {
+        let class = classes
+            .entry(Reverse(weight))
+            .or_insert_with(|| Class { members: Vec::new(), turns: 0 });
+        class.members.push(index);
+        class.turns += weight;
+    }
+    let classes: Vec<Class> = classes.into_values().collect();
+    let mut due: BinaryHeap<_> = classes
+        .iter()
+        .enumerate()
+        .map(|(class, Class { turns, .. })| Reverse(Due { taken: 0, turns: *turns, class }))
+        .collect();
+    let mut order = Vec::new();
+    while let Some(Reverse(next)) = due.pop() {
+        if let Some(Class { members, .. }) = classes.get(next.class) {
+            // In range: the remainder of a division by the length.
+            let member = usize::try_from(next.taken).unwrap_or_default() % members.len();
+            order.extend(members.get(member));
+        }
+        if next.taken + 1 < next.turns {
+            due.push(Reverse(Due { taken: next.taken + 1, ..next }));
+        }
+    }
+    Schedule(order.into())
+}

@@ -1,0 +1,343 @@
+//! What every algorithm must keep, and what each promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ha_core::health::Health;
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+use crate::balancer::PickContext;
+use crate::endpoint::{Endpoint, Weight};
+use crate::pick::PickError;
+use crate::pool::Pool;
+use crate::state::Admin;
+
+fn endpoint(index: usize, weight: u16) -> Endpoint {
+    let name = format!("s{}", index + 1).parse().expect("a name");
+    let port = u16::try_from(index % 60_000 + 1).expect("a port");
+    Endpoint::new(name, (Ipv4Addr::LOCALHOST, port).into())
+        .with_weight(Weight::new(weight).expect("in range"))
+}
+
+fn endpoints(weights: &[u16]) -> Vec<Endpoint> {
+    weights.iter().enumerate().map(|(index, weight)| endpoint(index, *weight)).collect()
+}
+
+fn pool(algorithm: &str, weights: &[u16]) -> Pool {
+    let algorithm: Algorithm = algorithm.parse().expect("an algorithm");
+    Pool::new(&algorithm, endpoints(weights)).expect("unique names")
+}
+
+fn client(number: u32) -> PickContext<'static> {
+    PickContext::new().with_client(IpAddr::V4(number.into()))
+}
+
+/// How often each endpoint is picked in `picks` picks that end at once.
+fn shares(pool: &Pool, picks: u32) -> BTreeMap<String, u32> {
+    let mut shares = BTreeMap::new();
+    for number in 0..picks {
+        let pick = pool.pick(&client(number)).expect("one is usable");
+        *shares.entry(pick.name().to_string()).or_default() += 1;
+    }
+    shares
+}
+
+const ALL: [&str; 6] = [
+    "round-robin",
+    "least-connections",
+    "random",
+    "random,draws=1",
+    "source",
+    "source,hash-type=consistent",
+];
+
+/// What an endpoint of the property tests is: weight, health, administrative state, limit, backup.
+type Kind = (u16, Health, Admin, u32, bool);
+
+fn kinds() -> impl Strategy<Value = Vec<Kind>> {
+    let health = prop::sample::select(vec![Health::Healthy, Health::Unhealthy, Health::Unknown]);
+    let admin = prop::sample::select(vec![
+        Admin::Ready,
+        Admin::Ready,
+        Admin::Ready,
+        Admin::Drain,
+        Admin::Maintenance,
+    ]);
+    let weight = prop_oneof![Just(0_u16), Just(1), Just(256), 0_u16..=256];
+    prop::collection::vec((weight, health, admin, 0_u32..3, any::<bool>()), 0..12)
+}
+
+fn build(algorithm: &str, kinds: &[Kind]) -> Pool {
+    let list = kinds.iter().enumerate().map(|(index, (weight, _, _, limit, backup))| {
+        endpoint(index, *weight).with_max_connections(*limit).with_backup(*backup)
+    });
+    let algorithm: Algorithm = algorithm.parse().expect("an algorithm");
+    let pool = Pool::new(&algorithm, list.collect()).expect("unique names");
+    for (index, (_, health, admin, _, _)) in kinds.iter().enumerate() {
+        let name = format!("s{}", index + 1).parse().expect("a name");
+        pool.set_health(&name, *health, "test").expect("known");
+        pool.set_admin(&name, *admin).expect("known");
+    }
+    pool
+}
+
+fn usable((weight, health, admin, _, _): &Kind) -> bool {
+    *weight > 0 && *health != Health::Unhealthy && *admin == Admin::Ready
+}
+
+proptest! {
+    #[test]
+    fn only_usable_endpoints_are_picked_until_all_are_full_or_tried(
+        kinds in kinds(), which in 0..ALL.len(), clients: [u32; 24],
+    ) {
+        let pool = build(ALL[which], &kinds);
+        let regular = kinds.iter().any(|kind| usable(kind) && !kind.4);
+        let allowed = |kind: &Kind| usable(kind) && kind.4 != regular;
+        let room = kinds.iter().filter(|kind| allowed(kind)).map(|kind| match kind.3 {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).expect("small"),
+        });
+        let room = room.fold(0_usize, usize::saturating_add);
+        let mut held = Vec::new();
+        for number in clients {
+            match pool.pick(&client(number)) {
+                Ok(pick) => {
+                    let index: usize = pick.name().as_str()[1..].parse().expect("a number");
+                    let kind = &kinds[index - 1];
+                    prop_assert!(allowed(kind), "{:?} was picked", kind);
+                    let limit = if kind.3 == 0 { u32::MAX } else { kind.3 };
+                    prop_assert!(pick.state().connections() <= limit);
+                    held.push(pick);
+                }
+                Err(PickError::Empty) => prop_assert!(kinds.is_empty()),
+                Err(PickError::NoneUsable) => prop_assert!(!kinds.iter().any(usable)),
+                Err(PickError::AllFull) => prop_assert_eq!(held.len(), room),
+                Err(error) => prop_assert!(false, "{}", error),
+            }
+            prop_assert!(!pool.explain(&client(number)).to_string().is_empty());
+        }
+        // Each endpoint is tried once, then the pool says that all were.
+        let used: Vec<_> = held.iter().map(|pick| Arc::clone(pick.state())).collect();
+        drop(held);
+        prop_assert!(used.iter().all(|state| state.connections() == 0));
+        let mut tried = Vec::new();
+        while let Ok(pick) = pool.pick(&client(7).with_excluded(&tried)) {
+            tried.push(Arc::clone(pick.state()));
+            prop_assert!(tried.len() <= kinds.len());
+        }
+        prop_assert_eq!(tried.len(), kinds.iter().filter(|kind| allowed(kind)).count());
+    }
+
+    #[test]
+    fn round_robin_is_exact_over_a_cycle_and_even_within_it(
+        weights in prop::collection::vec(0_u16..=256, 1..9),
+    ) {
+        let total: u32 = weights.iter().map(|weight| u32::from(*weight)).sum();
+        prop_assume!(total > 0);
+        let pool = pool("round-robin", &weights);
+        let mut counts = vec![0_u32; weights.len()];
+        for picked in 1..=total {
+            let pick = pool.pick(&PickContext::new()).expect("usable");
+            let index: usize = pick.name().as_str()[1..].parse().expect("a number");
+            counts[index - 1] += 1;
+            for (count, weight) in counts.iter().zip(&weights) {
+                let ideal = f64::from(picked) * f64::from(*weight) / f64::from(total);
+                let off = (f64::from(*count) - ideal).abs();
+                prop_assert!(off <= 2.0, "{off} off after {picked} of {total}: {weights:?}");
+            }
+        }
+        for (count, weight) in counts.iter().zip(&weights) {
+            prop_assert_eq!(*count, u32::from(*weight));
+        }
+    }
+
+    #[test]
+    fn the_map_is_that_of_the_recipe(weights in prop::collection::vec(0_u16..=256, 1..8)) {
+        prop_assume!(weights.iter().any(|weight| *weight > 0));
+        let pool = pool("source", &weights);
+        let gcd = weights.iter().fold(0_u64, |a, b| {
+            let (mut a, mut b) = (a, u64::from(*b));
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        });
+        let reduced: Vec<u64> = weights.iter().map(|weight| u64::from(*weight) / gcd).collect();
+        let total: u64 = reduced.iter().sum();
+        let total = i64::try_from(total).expect("small");
+        let mut scores = vec![0_i64; reduced.len()];
+        for slot in 0..total {
+            let mut best: Option<(usize, i64)> = None;
+            for (index, weight) in reduced.iter().enumerate().filter(|(_, weight)| **weight > 0) {
+                scores[index] += i64::try_from(*weight).expect("small");
+                let value = (scores[index] + total).div_euclid(total);
+                if best.is_none_or(|(_, max)| value > max) {
+                    best = Some((index, value));
+                }
+            }
+            let (index, _) = best.expect("one is usable");
+            scores[index] -= total;
+            let pick = pool.pick(&client(u32::try_from(slot).expect("small"))).expect("usable");
+            prop_assert_eq!(pick.name().as_str(), format!("s{}", index + 1));
+        }
+    }
+
+    #[test]
+    fn any_text_is_an_algorithm_that_round_trips_or_an_error(
+        text in prop_oneof![
+            any::<String>(),
+            "(source|random|round-robin|leastconn)(,(draws|hash-type|function|avalanche)=[a-z0-9-]{0,12}){0,3}",
+            "source(,hash-type=(map-based|consistent))?(,function=(sdbm|wt6|none))?(,avalanche=true)?",
+        ],
+    ) {
+        if let Ok(algorithm) = text.parse::<Algorithm>() {
+            prop_assert_eq!(algorithm.to_string().parse::<Algorithm>(), Ok(algorithm));
+        }
+    }
+}
+
+#[test]
+fn random_keeps_shares_by_weight() {
+    for algorithm in ["random", "random,draws=1"] {
+        let shares = shares(&pool(algorithm, &[1, 0, 2, 7]), 20_000);
+        assert_eq!(shares.get("s2"), None, "weight 0 is never drawn");
+        if algorithm == "random,draws=1" {
+            // Six standard deviations: never wrong by chance.
+            assert!((1_700..2_300).contains(&shares["s1"]), "{shares:?}");
+            assert!((13_600..14_400).contains(&shares["s4"]), "{shares:?}");
+        }
+    }
+}
+
+#[test]
+fn least_connections_fills_up_by_weight_and_equals_take_turns() {
+    let weighted = pool("least-connections", &[1, 3, 6]);
+    let held: Vec<_> = (0..100).map(|_| weighted.pick(&PickContext::new()).expect("ok")).collect();
+    let connections: Vec<_> =
+        weighted.snapshot().iter().map(|(_, _, state)| state.connections()).collect();
+    assert_eq!(connections, [10, 30, 60]);
+    drop(held);
+    let equal = shares(&pool("least-connections", &[1, 1, 1, 1]), 400);
+    assert!(equal.values().all(|share| *share == 100), "{equal:?}");
+}
+
+#[test]
+fn huge_pools_are_balanced_too() {
+    let weights: Vec<u16> = (0..3_000).map(|index| index % 257).collect();
+    for algorithm in ALL {
+        let pool = pool(algorithm, &weights);
+        // Held, or least connections would rightly go on picking the heaviest.
+        let held: Vec<_> =
+            (0..2_000).map(|number| pool.pick(&client(number)).expect("usable")).collect();
+        let picked: BTreeSet<_> = held.iter().map(crate::pick::Pick::name).collect();
+        assert!(picked.len() > 500, "{algorithm}: {}", picked.len());
+    }
+}
+
+#[test]
+fn consistent_hashing_moves_only_the_clients_of_the_endpoint_that_goes() {
+    let pool = pool("source,hash-type=consistent", &[10; 5]);
+    let place = |number| pool.pick(&client(number)).expect("usable").name().to_string();
+    let before: Vec<_> = (0..2_000).map(place).collect();
+    pool.set_health(&"s3".parse().expect("a name"), Health::Unhealthy, "test");
+    for (number, was) in (0..2_000).zip(&before) {
+        let is = place(number);
+        assert!(is != "s3" && (was == "s3" || is == *was), "{number}: {was} to {is}");
+    }
+}
+
+#[test]
+fn an_update_keeps_what_is_known_of_surviving_endpoints() {
+    let pool = pool("round-robin", &[1, 1, 1]);
+    let names = ["s1", "s2", "s3"].map(|name| name.parse().expect("a name"));
+    pool.set_health(&names[1], Health::Unhealthy, "test");
+    let held = pool.pick(&PickContext::new()).expect("usable");
+    assert_eq!(held.name().as_str(), "s1");
+    let mut list = endpoints(&[5, 1]);
+    list.reverse();
+    pool.update(list).expect("unique names");
+    let snapshot = pool.snapshot();
+    let seen: Vec<_> = snapshot
+        .iter()
+        .map(|(_, endpoint, state)| (endpoint.name().as_str(), state.connections(), state.health()))
+        .collect();
+    assert_eq!(seen, [("s2", 0, Health::Unhealthy), ("s1", 1, Health::Unknown)]);
+    drop(held);
+    assert_eq!(pool.snapshot().iter().map(|(_, _, state)| state.connections()).sum::<u32>(), 0);
+    // Another address is another endpoint, even with the same name.
+    let moved = Endpoint::new(names[1].clone(), ([127, 0, 0, 9], 9).into());
+    pool.update(vec![moved]).expect("unique names");
+    assert_eq!(pool.pick(&PickContext::new()).expect("usable").name(), &names[1]);
+}
+
+#[test]
+fn a_name_that_occurs_twice_is_refused_and_the_list_stays() {
+    let pool = pool("round-robin", &[1]);
+    let error = pool.update(vec![endpoint(0, 1), endpoint(1, 1), endpoint(0, 2)]);
+    let error = error.expect_err("s1 occurs twice").to_string();
+    assert!(error.starts_with("backends[2].name: s1 is not allowed"), "{error}");
+    assert_eq!(pool.snapshot().len(), 1);
+}
+
+#[test]
+fn an_explanation_names_the_choice_and_every_one_passed_over() {
+    let pool = pool("least-connections", &[1, 0, 1]);
+    pool.set_health(&"s3".parse().expect("a name"), Health::Unhealthy, "connection refused");
+    assert_eq!(
+        pool.explain(&PickContext::new()).to_string(),
+        "least-connections: s1, fewest connections for its weight: 0 at weight 1; not s2: weight \
+         0; not s3: unhealthy: connection refused",
+    );
+}
+
+#[derive(Deserialize)]
+struct Vectors {
+    server_sets: BTreeMap<String, ServerSet>,
+    keys: Vec<IpAddr>,
+    vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct ServerSet {
+    weights: Vec<u16>,
+    down: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    servers: String,
+    hash_type: String,
+    picked: Vec<usize>,
+}
+
+#[test]
+fn source_hash_sends_every_client_where_haproxy_sends_it() {
+    let text = include_str!("../../testdata/haproxy-source.json");
+    let vectors: Vectors = serde_json::from_str(text).expect("the recorded vectors");
+    let mut compared = 0;
+    for vector in &vectors.vectors {
+        let mut algorithm = "source".to_owned();
+        for word in vector.hash_type.split(' ').filter(|word| *word != "(default)") {
+            algorithm += &match word {
+                "map-based" | "consistent" => format!(",hash-type={word}"),
+                "avalanche" => ",avalanche=true".to_owned(),
+                function => format!(",function={function}"),
+            };
+        }
+        let set = &vectors.server_sets[&vector.servers];
+        let pool = pool(&algorithm, &set.weights);
+        for down in &set.down {
+            pool.set_admin(&format!("s{down}").parse().expect("a name"), Admin::Maintenance);
+        }
+        for (key, picked) in vectors.keys.iter().zip(&vector.picked) {
+            let pick = pool.pick(&PickContext::new().with_client(*key)).expect("usable");
+            let (servers, hash_type) = (&vector.servers, &vector.hash_type);
+            assert_eq!(pick.name().as_str(), format!("s{picked}"), "{servers} {hash_type} {key}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 4_000, "{compared} picks were compared");
+}

@@ -1,0 +1,109 @@
+//! The body of an answer on its way to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::idle::IdlePool;
+use super::upstream::Upstream;
+use crate::pick::{Outcome, Pick};
+
+/// A streamed answer, or a short text of our own.
+#[derive(Debug)]
+pub(super) enum AnswerBody {
+    Streamed { body: Incoming, lease: Option<Lease> },
+    Text(Full<Bytes>),
+}
+
+/// What an answer under way holds: the connection it comes on, and the pick that is counted.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) upstream: Upstream,
+    pub(super) pick: Pick,
+    pub(super) idle: Arc<IdlePool>,
+}
+
+impl Lease {
+    /// The answer is complete.
+    fn complete(self) {
+        self.idle.put(self.pick.state(), self.upstream);
+        self.pick.finish(Outcome::Completed);
+    }
+}
+
+impl AnswerBody {
+    /// A short text.
+    pub(super) fn text(text: impl Into<Bytes>) -> Self {
+        Self::Text(Full::new(text.into()))
+    }
+
+    /// The body of an answer; gives the connection back when it is complete.
+    pub(super) fn streamed(body: Incoming, lease: Lease) -> Self {
+        let mut lease = Some(lease);
+        if body.is_end_stream() {
+            lease.take().into_iter().for_each(Lease::complete);
+        }
+        Self::Streamed { body, lease }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let (body, lease) = match self.get_mut() {
+            Self::Text(text) => {
+                let polled = Pin::new(text).poll_frame(cx);
+                return polled.map_err(|never| match never {});
+            }
+            Self::Streamed { body, lease } => (body, lease),
+        };
+        let mut polled = Pin::new(&mut *body).poll_frame(cx);
+        if let (Poll::Pending, Some(lease)) = (&polled, lease.as_mut()) {
+            // The connection brings the next frame, and this task is the one that drives it.
+            lease.upstream.drive(cx);
+            polled = Pin::new(body).poll_frame(cx);
+        }
+        match &polled {
+            Poll::Ready(None) => lease.take().into_iter().for_each(Lease::complete),
+            Poll::Ready(Some(Err(_))) => {
+                lease.take().into_iter().for_each(|lease| lease.pick.finish(Outcome::Failed));
+            }
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_end_stream(),
+            Self::Streamed { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(text) => text.size_hint(),
+            Self::Streamed { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // hyper does not poll for an end that it knows of.
+        if let Self::Streamed { body, lease } = self
+            && body.is_end_stream()
+        {
+            lease.take().into_iter().for_each(Lease::complete);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The proxies and the monitor on real sockets of the loopback interface.
+#![cfg(feature = "http")]
+
+#[path = "it/drain.rs"]
+mod drain;
+#[path = "it/l4.rs"]
+mod l4;
+#[path = "it/l7.rs"]
+mod l7;
+#[path = "it/malformed.rs"]
+mod malformed;
+#[path = "it/monitor.rs"]
+mod monitor;
+#[path = "it/support.rs"]
+mod support;
