@@ -1,1 +1,3 @@
-//! Benches.
+//! What benches share. The benches are in `benches/`, one file a crate.
+
+#![forbid(unsafe_code)]

@@ -28,6 +28,11 @@ pub enum EventKind {
         /// What was seen.
         what: String,
     },
+    /// A person or program asked for something.
+    Command {
+        /// What was asked for, such as `switchover`.
+        what: String,
+    },
     /// A fault was put in on purpose, by a test or a laboratory.
     Fault {
         /// What was done, such as `power off`.
@@ -64,6 +69,7 @@ impl fmt::Display for EventKind {
             Self::AddressAdded { address } => write!(f, "holds {address}"),
             Self::AddressRemoved { address } => write!(f, "lets go of {address}"),
             Self::Bug { what } => write!(f, "BUG: {what}"),
+            Self::Command { what } => write!(f, "command: {what}"),
             Self::Fault { what } => write!(f, "fault: {what}"),
             Self::HealthChanged { from, to } => write!(f, "{from} → {to}"),
             Self::Note { text } => f.write_str(text),

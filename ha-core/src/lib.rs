@@ -37,6 +37,21 @@
 //! assert!(!AgreedLevel::nines(3).budget(&report).is_met());
 //! ```
 //!
+//! # The words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | node | a member computer; *online*, *standby*, *maintenance*, *unclean* (state unknown), *offline* |
+//! | resource | something that is kept running: an address, a mount, a service |
+//! | resource agent | the standard interface to one kind of resource: start, stop, monitor, … |
+//! | failover, switchover | a move because of an incident; a move that a person asked for |
+//! | fencing | making sure that a node whose state is unknown can do no harm |
+//! | quorum | enough votes to act for the whole cluster |
+//! | split brain | two parts of a cluster that each believe they are the whole |
+//! | floating IP (VIP) | an address that moves to whichever node serves it |
+//! | endpoint | one place that a balancer can send work to |
+//! | drain | finish what is under way and take nothing new |
+//!
 //! # Features
 //!
 //! - `tokio` (default): [`driver`], timers and loops that run a [`machine::Machine`].

@@ -132,6 +132,7 @@ fn mark(kind: &EventKind) -> Mark {
             Mark::Ends
         }
         EventKind::Bug { .. }
+        | EventKind::Command { .. }
         | EventKind::Fault { .. }
         | EventKind::Note { .. }
         | EventKind::StateChanged { .. } => Mark::Dot,

@@ -140,12 +140,25 @@ fn rectangle(
         "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"16\" \
          rx=\"2\"><title>{millis:.1} ms</title></rect>",
         y + 4.0
-    )
+    )?;
+    if tone == Tone::Bad {
+        label(svg, x, y, &format!("{millis:.0} ms"))?;
+    }
+    Ok(())
 }
 
 fn dot(svg: &mut impl Write, scale: &Scale, event: &Event, y: f64) -> fmt::Result {
-    let fault = matches!(event.kind, EventKind::Fault { .. } | EventKind::Bug { .. });
-    let class = if fault { "fault" } else { "dot" };
+    let (class, name) = match &event.kind {
+        EventKind::Bug { what } | EventKind::Fault { what } => ("fault", Some(what)),
+        EventKind::Command { what } => ("dot", Some(what)),
+        EventKind::AddressAdded { .. }
+        | EventKind::AddressRemoved { .. }
+        | EventKind::HealthChanged { .. }
+        | EventKind::Note { .. }
+        | EventKind::Served
+        | EventKind::StateChanged { .. }
+        | EventKind::Unserved => ("dot", None),
+    };
     let x = scale.x(event.at);
     writeln!(
         svg,
@@ -153,16 +166,18 @@ fn dot(svg: &mut impl Write, scale: &Scale, event: &Event, y: f64) -> fmt::Resul
         y + 12.0,
         escape(&event.to_string())
     )?;
-    if fault {
-        let anchor = if x > WIDTH * 0.85 { "end" } else { "start" };
-        writeln!(
-            svg,
-            "<text class=\"small\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            y + 32.0,
-            escape(&event.kind.to_string())
-        )?;
-    }
-    Ok(())
+    name.map_or(Ok(()), |name| label(svg, x, y, name))
+}
+
+/// A few words under a lane; at the right edge they end, elsewhere they begin, at their place.
+fn label(svg: &mut impl Write, x: f64, y: f64, text: &str) -> fmt::Result {
+    let anchor = if x > WIDTH * 0.85 { "end" } else { "start" };
+    let text = escape(text);
+    writeln!(
+        svg,
+        "<text class=\"small\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{text}</text>",
+        y + 32.0
+    )
 }
 
 /// Makes text safe inside an element or an attribute; control characters are not allowed in XML.

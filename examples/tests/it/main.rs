@@ -1,0 +1,10 @@
+//! The programs against real peers, in the laboratory.
+
+#[cfg(test)]
+mod compose;
+#[cfg(test)]
+mod keepalived;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod router;

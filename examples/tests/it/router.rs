@@ -1,0 +1,154 @@
+//! `vrrp-router` as a program: its flags, its lines, and that it lets go of what it holds.
+
+use std::process::Command;
+
+use ha_lab::ProcessSignal;
+use ha_vip::net::ipv4;
+use ha_vip::vrrp::wire::GROUP_V4;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::rig::{PATIENCE, Rig, VIP, await_state, eventually, holds, router, stop};
+
+#[test]
+fn the_address_is_let_go_of_on_sigterm_and_sigint() {
+    ha_lab::run_test(|| {
+        let Rig { a, .. } = &Rig::new();
+        for signal in [ProcessSignal::Terminate, ProcessSignal::Interrupt] {
+            let ours = router(a, &["--vip", VIP]);
+            await_state(&ours, "active");
+            eventually("it serves", || holds(a, VIP));
+            stop(&ours, signal);
+            assert!(!holds(a, VIP), "the address is gone when the program is");
+        }
+    });
+}
+
+#[test]
+fn the_leftovers_of_a_killed_router_are_cleared_by_its_next_life() {
+    ha_lab::run_test(|| {
+        let Rig { a, .. } = &Rig::new();
+        let other = "10.77.0.50/24";
+        a.add_address("eth0", other).expect("an address of somebody else");
+        let first = router(a, &["--vip", VIP, "--vip", other]);
+        await_state(&first, "active");
+        eventually("it serves", || holds(a, VIP));
+        first.kill().expect("it runs");
+        first.wait(PATIENCE).expect("it is dead");
+        assert!(holds(a, VIP), "the kernel keeps the address of a killed program");
+
+        let second = router(a, &["--vip", VIP, "--vip", other]);
+        await_state(&second, "backup");
+        assert!(!holds(a, VIP), "a backup does not hold the address");
+        await_state(&second, "active");
+        stop(&second, ProcessSignal::Terminate);
+        assert!(!holds(a, VIP));
+        assert!(holds(a, other), "what somebody else put there stays");
+    });
+}
+
+#[test]
+fn two_routers_hand_over_without_a_moment_in_which_nobody_serves() {
+    ha_lab::run_test(|| {
+        let Rig { a, b, .. } = &Rig::new();
+        let first = router(a, &["--vip", VIP, "--priority", "150"]);
+        await_state(&first, "active");
+        let second = router(b, &["--vip", VIP, "--priority", "100"]);
+        await_state(&second, "backup");
+        eventually("the first serves", || holds(a, VIP));
+        stop(&first, ProcessSignal::Terminate);
+        // The first was there until the second served, so now the second serves.
+        assert!(holds(b, VIP) && !holds(a, VIP));
+    });
+}
+
+#[test]
+fn a_storm_of_malformed_packets_changes_nothing() {
+    ha_lab::run_test(|| {
+        let Rig { a, b, .. } = &Rig::new();
+        let ours = router(a, &["--vip", VIP]);
+        await_state(&ours, "active");
+        ours.wait_for_line(PATIENCE, |line| line.contains("address-added")).expect("it serves");
+        b.run(|| {
+            let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255)))?;
+            raw.set_header_included_v4(true)?;
+            raw.set_multicast_if_v4(&[10, 77, 0, 2].into())?;
+            let to = std::net::SocketAddr::from((GROUP_V4, 0)).into();
+            // All lengths, and bytes that look like an advert for a while.
+            for len in 0..600_usize {
+                let mut message = vec![0x31, 51, 255, 200, 0, 10, 0, 0];
+                message.resize(len, u8::try_from(len % 251).unwrap_or_default());
+                let packet = ipv4::encode([10, 77, 0, 2].into(), GROUP_V4, 1, &message);
+                raw.send_to(&packet, &to)?;
+            }
+            Ok::<_, std::io::Error>(())
+        })
+        .expect("the lab runs")
+        .expect("sent");
+        let more = ours.wait_for_line(std::time::Duration::from_millis(500), |_| true);
+        assert!(more.is_err(), "nothing changed, nothing is said: {more:?}");
+        assert!(holds(a, VIP));
+        stop(&ours, ProcessSignal::Terminate);
+    });
+}
+
+#[test]
+fn wrong_flags_are_told_in_one_line_with_field_value_and_what_is_allowed() {
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["--vrid", "0"], &["--vrid", "0", "1..=255"]),
+        (&["--vrid", "256"], &["--vrid", "256", "1..=255"]),
+        (&["--priority", "0"], &["--priority", "0", "1..=255"]),
+        (&["--advert-ms", "5"], &["--advert-ms", "5", "10 to 40950"]),
+        (&["--advert-ms", "15"], &["--advert-ms", "15", "steps of 10"]),
+        (&["--vip", "10.0.0.300/24"], &["--vip", "10.0.0.300/24", "ADDRESS/PREFIX"]),
+        (&["--vip", "fd00::1/64"], &["address", "mixed", "all IPv4 or all IPv6"]),
+        (&["--preempt", "perhaps"], &["--preempt", "perhaps", "true", "false"]),
+        (&["--nonsense"], &["--nonsense"]),
+    ];
+    for (flags, words) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vrrp-router"));
+        command.args(["--iface", "lo", "--vip", VIP]);
+        if !flags.contains(&"--vrid") {
+            command.args(["--vrid", "51"]);
+        }
+        let output = command.args(flags).output().expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{flags:?}: {error}");
+        for word in words {
+            assert!(error.contains(word), "{flags:?}: no {word} in {error}");
+        }
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_told() {
+    ha_lab::run_test(|| {
+        let Rig { a, .. } = &Rig::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vrrp-router"));
+        command.args(["--iface", "eth7", "--vrid", "51", "--vip", VIP]);
+        let ours = a.spawn(&mut command).expect("it starts");
+        ours.wait_for_line(PATIENCE, |line| line.contains("no such network interface"))
+            .expect("the reason");
+        assert_eq!(ours.wait(PATIENCE).expect("it ends").code(), Some(1));
+    });
+}
+
+#[test]
+fn without_privilege_the_missing_capability_is_named() {
+    // An ordinary user: drop to one if this is root.
+    use std::os::unix::process::CommandExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("vrrp-router");
+    std::fs::copy(env!("CARGO_BIN_EXE_vrrp-router"), &program).expect("copied");
+    let mut command = Command::new(&program);
+    command.args(["--iface", "lo", "--vrid", "51", "--vip", VIP]);
+    if rustix::process::geteuid().is_root() {
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), everybody).expect("set");
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("CAP_NET_RAW") && error.lines().count() == 1, "{error}");
+}
