@@ -5,11 +5,11 @@
 //!
 //! ```text
 //! a holds 10.77.0.100 and answers
-//! fault: a: power off
+//! fault: power off: a
 //! b has taken 10.77.0.100 over
-//! held 2 times, 0 overlaps (0.0 ms), 1 vacancies (…)
-//! 215 of 245 probes answered, 1 gaps, the longest 31.0 ms, 1 changes of host
-//! failover took 31 ms
+//! held 2 times, 0 overlaps (0.0 ms), 2 vacancies (5.2 ms)
+//! 101 of 105 probes answered, 1 gaps, the longest 5.0 ms, 1 changes of host
+//! failover took 5 ms
 //! ```
 
 use std::error::Error;

@@ -113,7 +113,7 @@ pub enum LabError {
     /// `nft` refused the rules.
     #[error(
         "cannot put the faults in place: nft said {said:?}; check that the kernel has nf_tables \
-             with bridge support (modules nf_tables and nft_meta_bridge)"
+             with bridge support (module nf_tables)"
     )]
     Rules {
         /// Its standard error.
@@ -140,6 +140,15 @@ pub enum LabError {
         limit: Duration,
         /// What was seen meanwhile.
         seen: String,
+    },
+    /// The process lacks the capabilities that a laboratory needs.
+    #[error(
+        "cannot {what}: this process lacks CAP_SYS_ADMIN or CAP_NET_ADMIN; call `ha_lab::enter` \
+         first in `main`, wrap a test in `ha_lab::run_test`, or run it as root"
+    )]
+    Unprivileged {
+        /// What needs them.
+        what: &'static str,
     },
 }
 

@@ -97,7 +97,10 @@ impl Host {
         let (kernel, switch) = (self.kernel(what)?, self.lab.switch(what)?);
         let mut ports = self.ports();
         let slot = ports.len();
-        let (interface, name) = (format!("eth{slot}"), format!("p{}.{slot}", self.inner.number));
+        let (interface, name) = (
+            format!("eth{slot}"),
+            format!("{}.{}.{slot}", network.inner.bridge, self.inner.number),
+        );
         let pair = VethPair {
             port: &name,
             port_mac: mac(1, self.inner.number, slot),

@@ -11,6 +11,7 @@ use ha_core::sys::namespace::NamespaceInit;
 use ha_core::time::{BootClock, Clock as _, Instant};
 
 use crate::LabError;
+use crate::enter::is_privileged;
 use crate::holders::Watched;
 use crate::host::{self, Host};
 use crate::kernel::{Kernel, Slot};
@@ -59,8 +60,12 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// [`LabError::Forbidden`] without them: it names the setting and the remedy.
+    /// [`LabError::Unprivileged`] without them; [`LabError::Forbidden`] when a setting of the
+    /// machine forbids namespaces: it names the setting and the remedy.
     pub fn new() -> Result<Self, LabError> {
+        if !is_privileged() {
+            return Err(LabError::Unprivileged { what: "make a lab" });
+        }
         let switch = Slot::new(Kernel::new(false)?);
         let keeper = Keeper::start().map_err(|error| LabError::kernel("start a thread", error))?;
         let shared = Shared { switch, keeper: Mutex::new(Some(keeper)), state: Mutex::default() };

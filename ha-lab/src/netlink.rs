@@ -1,6 +1,10 @@
 //! Links, addresses, neighbours and routes of one network namespace, through its netlink socket.
 //!
 //! A socket belongs to the namespace in which it was opened, whichever thread uses it later.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums are of the netlink crates: not exhaustive, with dozens of variants"
+)]
 
 use std::io;
 use std::net::IpAddr;

@@ -76,7 +76,8 @@ pub(crate) fn ruleset(plan: &FaultPlan) -> String {
         rule(&format!("oifname {port:?}{}", chance(*loss)));
     }
     for (bridge, loss) in &plan.bridge_loss {
-        rule(&format!("meta ibrname {bridge:?}{}", chance(*loss)));
+        // Not `meta ibrname`, which many kernels lack: a bridge's name begins those of its ports.
+        rule(&format!("iifname \"{bridge}.*\"{}", chance(*loss)));
     }
     text.push_str("  }\n}\n");
     text
@@ -105,8 +106,8 @@ mod tests {
     #[test]
     fn each_fault_is_a_rule() {
         let mut plan = FaultPlan::default();
-        plan.paths.insert(("p0.0".to_owned(), "p1.0".to_owned()));
-        plan.port_loss.insert("p2.0".to_owned(), 25_000);
+        plan.paths.insert(("n0.0.0".to_owned(), "n0.1.0".to_owned()));
+        plan.port_loss.insert("n0.2.0".to_owned(), 25_000);
         plan.bridge_loss.insert("n0".to_owned(), 10);
         plan.bridge_loss.insert("n1".to_owned(), WHOLE);
         let text = ruleset(&plan);
@@ -114,11 +115,11 @@ mod tests {
         assert_eq!(
             rules,
             [
-                r#"    iifname "p0.0" oifname "p1.0" drop"#,
-                r#"    iifname "p2.0" numgen random mod 100000 < 25000 drop"#,
-                r#"    oifname "p2.0" numgen random mod 100000 < 25000 drop"#,
-                r#"    meta ibrname "n0" numgen random mod 100000 < 10 drop"#,
-                r#"    meta ibrname "n1" drop"#,
+                r#"    iifname "n0.0.0" oifname "n0.1.0" drop"#,
+                r#"    iifname "n0.2.0" numgen random mod 100000 < 25000 drop"#,
+                r#"    oifname "n0.2.0" numgen random mod 100000 < 25000 drop"#,
+                r#"    iifname "n0.*" numgen random mod 100000 < 10 drop"#,
+                r#"    iifname "n1.*" drop"#,
             ]
         );
         assert!(text.starts_with("add table bridge ha_lab\ndelete table bridge ha_lab\ntable "));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -247,7 +247,7 @@ impl Process {
     ) -> Result<Line, LabError> {
         let (mut next, mut found) = (self.next.load(Ordering::SeqCst), None);
         let state = self.shared.state();
-        let waited = self.shared.changed.wait_timeout_while(state, timeout, |state| {
+        let end = self.shared.changed.wait_timeout_while(state, timeout, |state| {
             while let Some(line) = state.line(&mut next) {
                 if wanted(&line.text) {
                     found = Some(line.clone());
@@ -256,7 +256,7 @@ impl Process {
             }
             found.is_none() && !state.closed
         });
-        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let state = end.unwrap_or_else(PoisonError::into_inner).0;
         self.next.store(next, Ordering::SeqCst);
         match (found, state.closed, state.status) {
             (Some(line), ..) => Ok(line),
@@ -403,7 +403,7 @@ struct Output {
 
 #[derive(Debug)]
 struct Pipe<R> {
-    pipe: Option<R>,
+    end: Option<R>,
     begun: Vec<u8>,
     stream: Stream,
 }
@@ -411,26 +411,23 @@ struct Pipe<R> {
 impl Output {
     fn of(child: &mut Child) -> io::Result<Self> {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        for fd in [stdout.as_ref().map(|p| p.as_fd()), stderr.as_ref().map(|p| p.as_fd())] {
-            if let Some(fd) = fd {
-                let flags = rustix::fs::fcntl_getfl(fd)?;
-                rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?;
-            }
+        let fds = [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)];
+        for fd in fds.into_iter().flatten() {
+            let flags = rustix::fs::fcntl_getfl(fd)?;
+            rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?;
         }
-        let stdout = Pipe { pipe: stdout, begun: Vec::new(), stream: Stream::Stdout };
-        let stderr = Pipe { pipe: stderr, begun: Vec::new(), stream: Stream::Stderr };
+        let stdout = Pipe { end: stdout, begun: Vec::new(), stream: Stream::Stdout };
+        let stderr = Pipe { end: stderr, begun: Vec::new(), stream: Stream::Stderr };
         Ok(Self { stdout, stderr })
     }
 
     const fn is_open(&self) -> bool {
-        self.stdout.pipe.is_some() || self.stderr.pipe.is_some()
+        self.stdout.end.is_some() || self.stderr.end.is_some()
     }
 
     fn poll_fds(&self) -> Vec<PollFd<'_>> {
-        let fds = [
-            self.stdout.pipe.as_ref().map(|p| p.as_fd()),
-            self.stderr.pipe.as_ref().map(|p| p.as_fd()),
-        ];
+        let fds =
+            [self.stdout.end.as_ref().map(AsFd::as_fd), self.stderr.end.as_ref().map(AsFd::as_fd)];
         fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect()
     }
 
@@ -448,7 +445,7 @@ impl<R: Read> Pipe<R> {
         let mut buffer = [0; 8192];
         // Bounded, so that a process that writes without end does not keep the other pipe waiting.
         for _ in 0..64 {
-            let Some(pipe) = &mut self.pipe else { return };
+            let Some(pipe) = &mut self.end else { return };
             match pipe.read(&mut buffer) {
                 Ok(0) => return self.close(lines),
                 Ok(len) => self.take(buffer.get(..len).unwrap_or_default(), lines),
@@ -463,19 +460,19 @@ impl<R: Read> Pipe<R> {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             self.begun.extend_from_slice(part);
             if self.begun.last() == Some(&b'\n') || self.begun.len() >= MAX_LINE_LEN {
-                self.end(lines);
+                self.end_line(lines);
             }
         }
     }
 
     fn close(&mut self, lines: &mut Vec<Line>) {
-        self.pipe = None;
+        self.end = None;
         if !self.begun.is_empty() {
-            self.end(lines);
+            self.end_line(lines);
         }
     }
 
-    fn end(&mut self, lines: &mut Vec<Line>) {
+    fn end_line(&mut self, lines: &mut Vec<Line>) {
         let text = String::from_utf8_lossy(&self.begun);
         let text = text.trim_end_matches(['\n', '\r']).to_owned();
         lines.push(Line { at: BootClock::new().now(), stream: self.stream, text });

@@ -59,7 +59,6 @@ pub fn run_test(body: impl FnOnce()) {
     }
 }
 
-#[expect(clippy::panic, reason = "a failed test is a panic")]
 fn report(name: &str, output: &std::process::Output) {
     let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     for line in text.iter().flat_map(|text| text.lines()) {
@@ -68,9 +67,8 @@ fn report(name: &str, output: &std::process::Output) {
         }
     }
     let [stdout, stderr] = text;
-    if !output.status.success() {
-        panic!("{name} failed in a user namespace ({}):\n{stdout}\n{stderr}", output.status);
-    }
+    let status = output.status;
+    assert!(status.success(), "{name} failed in a user namespace ({status}):\n{stdout}\n{stderr}");
 }
 
 /// The name of the test that runs, which libtest gives to its thread.
@@ -92,13 +90,11 @@ fn test_name() -> Option<String> {
 /// # Panics
 ///
 /// When the environment has `HA_REQUIRE_ALL=1`, under which a skip is a failure.
-#[expect(clippy::panic, reason = "a failed test is a panic")]
 pub fn skip(reason: impl Display) {
     let name = test_name().unwrap_or_else(|| "a test".to_owned());
     let line = format!("skipped {name}: {reason}");
-    if env::var_os("HA_REQUIRE_ALL").is_some_and(|value| value == "1") {
-        panic!("{line}; HA_REQUIRE_ALL=1 makes that a failure");
-    }
+    let all = env::var_os("HA_REQUIRE_ALL").is_some_and(|value| value == "1");
+    assert!(!all, "{line}; HA_REQUIRE_ALL=1 makes that a failure");
     say(&line);
 }
 

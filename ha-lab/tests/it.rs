@@ -1,4 +1,5 @@
 //! The laboratory on a real kernel: as root, and in a user namespace otherwise.
+#![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 mod it {
     mod cleanup;

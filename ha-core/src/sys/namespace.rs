@@ -181,9 +181,7 @@ impl AsFd for NamespaceInit {
     }
 }
 
-#[expect(clippy::cast_sign_loss, reason = "constants, each a single bit below the sign")]
 const FLAGS: u64 = (libc::CLONE_NEWPID | libc::CLONE_PIDFD) as u64;
-#[expect(clippy::cast_sign_loss, reason = "a constant: 17")]
 const EXIT_SIGNAL: u64 = libc::SIGCHLD as u64;
 
 fn last_error() -> io::Error {

@@ -139,8 +139,8 @@ impl HolderWatch {
         let wanted: BTreeSet<NodeName> = hosts.iter().copied().cloned().collect();
         let wrong = |state: &mut State| !state.holders().iter().eq(&wanted);
         let state = self.watched.state();
-        let waited = self.watched.changed.wait_timeout_while(state, timeout, wrong);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let end = self.watched.changed.wait_timeout_while(state, timeout, wrong);
+        let mut state = end.unwrap_or_else(PoisonError::into_inner).0;
         if !wrong(&mut state) {
             return Ok(());
         }
@@ -287,7 +287,10 @@ impl Watched {
                         }
                     });
                 }
-                _ => {}
+                NetlinkPayload::Error(_)
+                | NetlinkPayload::Noop
+                | NetlinkPayload::Overrun(_)
+                | _ => {}
             }
         }
         Ok((done, seen))

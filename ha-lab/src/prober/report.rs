@@ -172,11 +172,11 @@ mod tests {
     /// A probe each millisecond: who answered at once, `None` for nobody.
     fn probes(answers: &[Option<&str>]) -> Vec<Probe> {
         let name = |text: &str| NodeName::new(text).expect("a name");
-        let probe = |(at, by): (usize, &Option<&str>)| {
+        let probe = |(at, by): (usize, Option<&str>)| {
             let sent = Instant::from_millis(at as u64);
             Probe::new(sent, by.map(|by| Answer::new(sent, name(by))))
         };
-        answers.iter().enumerate().map(probe).collect()
+        answers.iter().copied().enumerate().map(probe).collect()
     }
 
     #[test]

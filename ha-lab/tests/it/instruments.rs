@@ -27,10 +27,10 @@ fn the_prober_sees_an_address_move_and_the_watch_a_vacancy() {
         b.add_address("eth0", "10.77.0.99/24").expect("added");
         client.forget_neighbours(Some(vip)).expect("forgotten");
         prober.wait_for_answer_by(b.name(), LONG).expect("answered");
-        let (probes, holders) = (prober.finish(), watch.finish());
-        assert_eq!(probes.changes, 1, "{probes}");
-        assert!(probes.longest_gap > Duration::ZERO, "{probes}");
-        assert!(probes.gaps.iter().any(|gap| gap.lost > 0));
+        let (report, holders) = (prober.finish(), watch.finish());
+        assert_eq!(report.changes, 1, "{report}");
+        assert!(report.longest_gap > Duration::ZERO, "{report}");
+        assert!(report.gaps.iter().any(|gap| gap.lost > 0));
         assert_eq!(holders.spans.len(), 2, "{holders:?}");
         assert!(holders.overlaps.is_empty() && holders.vacant > Duration::ZERO, "{holders:?}");
         let [first, second] = &holders.spans[..] else { panic!("two spans") };

@@ -60,6 +60,10 @@ fn entering_is_nothing_for_root_and_refused_to_a_process_with_threads() {
     // threads, which is what the error says.
     match ha_lab::enter() {
         Ok(()) => assert!(Lab::new().is_ok()),
-        Err(error) => assert!(matches!(error, LabError::Threads { .. }), "{error}"),
+        Err(error) => {
+            assert!(matches!(error, LabError::Threads { .. }), "{error}");
+            let error = Lab::new().expect_err("no privilege");
+            assert!(error.to_string().contains("call `ha_lab::enter` first"), "{error}");
+        }
     }
 }
