@@ -105,7 +105,7 @@ pub trait Balancer: fmt::Debug + Send + Sync {
     /// Builds what picks on `endpoints` need, with [`Endpoints::prepared`]; called by the pool in
     /// the thread that changed it, before the snapshot is published. Default: nothing.
     fn prepare(&self, endpoints: &Endpoints) {
-        let _nothing_to_build = endpoints;
+        let _: &Endpoints = endpoints;
     }
 
     /// Why `picked` was picked, in words: `fewest connections for its weight: 3 at weight 2`.
@@ -115,7 +115,7 @@ pub trait Balancer: fmt::Debug + Send + Sync {
         context: &PickContext<'_>,
         picked: EndpointIndex,
     ) -> String {
-        let _unused = (endpoints, context, picked);
+        let _: (&Endpoints, &PickContext<'_>, EndpointIndex) = (endpoints, context, picked);
         self.name().to_owned()
     }
 }

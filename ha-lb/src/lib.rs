@@ -1,4 +1,61 @@
-//! Load balancing: pick an endpoint; proxy bytes.
+//! Load balancing: pick an endpoint for each piece of work, know which ones are up, proxy bytes.
+//!
+//! ```text
+//!  list, weights ─▶ Pool::update ─┐                      ┌─▶ Pick (counts, reports its outcome)
+//!  operator ──────▶ set_admin ────┼─▶ Endpoints ─▶ Balancer::pick
+//!  Monitor ───────▶ set_health ───┘   immutable    wait-free  │
+//!     ▲ Passed / Failed               snapshot                ▼
+//!  HealthCheck: TCP, HTTP, closure                l4::Proxy, l7::Proxy, or your own client
+//! ```
+//!
+//! Use it inside a program that has many servers to talk to, or as a proxy in front of them.
+//!
+//! ```
+//! use ha_core::health::Health;
+//! use ha_lb::algorithm::Algorithm;
+//! use ha_lb::balancer::PickContext;
+//! use ha_lb::endpoint::parse_list;
+//! use ha_lb::pick::Outcome;
+//! use ha_lb::pool::Pool;
+//!
+//! let servers = parse_list("eu-1=192.0.2.1:5432,eu-2=192.0.2.2:5432")?;
+//! let pool = Pool::new(&"least-connections".parse::<Algorithm>()?, servers)?;
+//! pool.set_health(&"eu-2".parse()?, Health::Unhealthy, "connection refused");
+//! println!("{}", pool.explain(&PickContext::new()));
+//! let pick = pool.pick(&PickContext::new())?; // counts as a connection while it is kept
+//! assert_eq!(pick.address().to_string(), "192.0.2.1:5432");
+//! pick.finish(Outcome::Completed);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`pool`]: the endpoints and how they change; [`endpoint`], [`snapshot`], [`state`], [`pick`].
+//! - [`algorithm`]: round robin, least connections, random with two choices, HAProxy's source hash.
+//!   [`balancer`] is the trait for your own.
+//! - [`health`]: checks, their schedule, and the monitor that makes them.
+//! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
+//!   what they share, and how to take one out of service without losing a request.
+//!
+//! # How it differs from HAProxy
+//!
+//! It is a library: the pool lives in your process, and the proxies are two values you can start,
+//! watch and stop. Algorithms take no lock. The defaults are HAProxy's where it has them, and each
+//! setting names its HAProxy counterpart; `source` places clients exactly as HAProxy does, but all
+//! backups are used at once (`option allbackups`), and a pool without a health check trusts every
+//! endpoint. There is no TLS, no HTTP/2, no queue for a full pool (it answers 503), and no
+//! stickiness by cookie.
+//!
+//! # Guarantees and their limits
+//!
+//! Balancing is an *at least one* matter: it keeps a service reachable, it never makes sure that
+//! only one endpoint works. An endpoint that is unhealthy, drained or full is not picked; one that
+//! fails between two checks is, and is then tried again elsewhere where that is safe.
+//!
+//! # Features
+//!
+//! - `tokio` (default): health checks and the TCP proxy on tokio.
+//! - `http`: the HTTP/1.1 proxy and HTTP health checks, on hyper.
 
 #![forbid(unsafe_code)]
 
@@ -16,3 +73,7 @@ pub mod pool;
 pub mod proxy;
 pub mod snapshot;
 pub mod state;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -202,6 +202,7 @@ impl Pool {
     /// Sets the health of an endpoint; `reason` says why, for people.
     ///
     /// Returns the health before; `None` if there is no such endpoint.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn set_health(&self, name: &EndpointName, health: Health, reason: &str) -> Option<Health> {
         self.change(name, |state| state.set_health(health, reason))
     }
@@ -216,6 +217,7 @@ impl Pool {
     /// Sets what the operator wants of an endpoint: take work, drain, or maintenance.
     ///
     /// Returns the state before; `None` if there is no such endpoint.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn set_admin(&self, name: &EndpointName, admin: Admin) -> Option<Admin> {
         self.change(name, |state| state.set_admin(admin))
     }

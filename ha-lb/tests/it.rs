@@ -1,5 +1,6 @@
 //! The proxies and the monitor on real sockets of the loopback interface.
 #![cfg(feature = "http")]
+#![expect(clippy::expect_used, reason = "these are tests, and so are their helpers")]
 
 #[path = "it/drain.rs"]
 mod drain;

@@ -6,7 +6,7 @@
 //! from HAProxy 2.6.12 in `testdata/haproxy-source.json`, which the tests replay). With the same
 //! servers in the same order, every client goes where HAProxy sends it:
 //!
-//! * the address is cut into 32-bit words, which are XORed together; the hash function is *not*
+//! * the address is cut into 32-bit words, which are combined by exclusive or; the hash function is *not*
 //!   applied to it (HAProxy does not either), only the avalanche step, if it is on;
 //! * map-based: a table of as many slots as the sum of the weights; even, but most clients move
 //!   when an endpoint comes or goes;

@@ -294,7 +294,7 @@ fn an_explanation_names_the_choice_and_every_one_passed_over() {
 }
 
 #[derive(Deserialize)]
-struct Vectors {
+struct Recorded {
     server_sets: BTreeMap<String, ServerSet>,
     keys: Vec<IpAddr>,
     vectors: Vec<Vector>,
@@ -316,16 +316,17 @@ struct Vector {
 #[test]
 fn source_hash_sends_every_client_where_haproxy_sends_it() {
     let text = include_str!("../../testdata/haproxy-source.json");
-    let vectors: Vectors = serde_json::from_str(text).expect("the recorded vectors");
+    let vectors: Recorded = serde_json::from_str(text).expect("the recorded vectors");
     let mut compared = 0;
     for vector in &vectors.vectors {
         let mut algorithm = "source".to_owned();
         for word in vector.hash_type.split(' ').filter(|word| *word != "(default)") {
-            algorithm += &match word {
+            let option = match word {
                 "map-based" | "consistent" => format!(",hash-type={word}"),
                 "avalanche" => ",avalanche=true".to_owned(),
                 function => format!(",function={function}"),
             };
+            algorithm.push_str(&option);
         }
         let set = &vectors.server_sets[&vector.servers];
         let pool = pool(&algorithm, &set.weights);

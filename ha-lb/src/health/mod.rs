@@ -110,6 +110,33 @@ macro_rules! forward {
 
 forward!(&C, Box<C>, Arc<C>);
 
+/// Reads a check as flags and files name it: `tcp`, or `http:/PATH` (feature `http`).
+///
+/// ```
+/// # #[cfg(feature = "http")] {
+/// assert!(ha_lb::health::parse("http:/health").is_ok());
+/// # }
+/// assert!(ha_lb::health::parse("tcp").is_ok());
+/// let error = ha_lb::health::parse("ping").unwrap_err().to_string();
+/// assert_eq!(error, "check: ping is not allowed: tcp or http:/PATH, such as http:/health");
+/// ```
+///
+/// # Errors
+///
+/// When it is neither.
+#[cfg(feature = "tokio")]
+pub fn parse(text: &str) -> Result<Arc<dyn HealthCheck>, ha_core::config::ConfigError> {
+    if text == "tcp" {
+        return Ok(Arc::new(tcp::TcpCheck::new()));
+    }
+    #[cfg(feature = "http")]
+    if let Some(Ok(check)) = text.strip_prefix("http:").map(http::HttpCheck::new) {
+        return Ok(Arc::new(check));
+    }
+    let allowed = "tcp or http:/PATH, such as http:/health";
+    Err(ha_core::config::ConfigError::new("check", text, allowed))
+}
+
 /// A check that is a closure.
 ///
 /// ```

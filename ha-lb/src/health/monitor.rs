@@ -87,7 +87,7 @@ impl Monitor {
             tokio::select! { biased;
                 () = &mut stop => return Ok(()),
                 Some(ended) = driver.running.next() => driver.ended(ended),
-                changed = changes.changed() => match changed {
+                news = changes.changed() => match news {
                     Ok(()) => driver.follow_pool(),
                     Err(_) => return Ok(()), // not reached: the driver holds the pool
                 },
@@ -100,6 +100,7 @@ impl Monitor {
     }
 
     /// Runs as a task until the handle is stopped or dropped; must be called inside tokio.
+    #[must_use = "dropping the handle stops the monitor"]
     pub fn spawn(self) -> Task<io::Result<()>> {
         Task::spawn(|mut stop| async move { self.run(stop.wait()).await })
     }

@@ -52,7 +52,7 @@ pub struct PaceBuilder {
 }
 
 const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const LONGEST: Duration = Duration::from_hours(24);
 
 impl PaceBuilder {
     /// Sets the time from the start of one check to the start of the next.

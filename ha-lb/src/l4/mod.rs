@@ -103,6 +103,7 @@ impl Proxy {
     }
 
     /// Runs as a task until the handle is stopped or dropped; must be called inside tokio.
+    #[must_use = "dropping the handle stops the proxy"]
     pub fn spawn(self) -> Task<Ended> {
         Task::spawn(|mut stop| async move { self.run(stop.wait()).await })
     }

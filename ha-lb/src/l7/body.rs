@@ -15,7 +15,7 @@ use crate::pick::{Outcome, Pick};
 /// A streamed answer, or a short text of our own.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
-    Streamed { body: Incoming, lease: Option<Lease> },
+    Streamed { body: Incoming, lease: Option<Box<Lease>> },
     Text(Full<Bytes>),
 }
 
@@ -29,9 +29,10 @@ pub(super) struct Lease {
 
 impl Lease {
     /// The answer is complete.
-    fn complete(self) {
-        self.idle.put(self.pick.state(), self.upstream);
-        self.pick.finish(Outcome::Completed);
+    fn complete(self: Box<Self>) {
+        let Self { upstream, pick, idle } = *self;
+        idle.put(pick.state(), upstream);
+        pick.finish(Outcome::Completed);
     }
 }
 
@@ -43,7 +44,7 @@ impl AnswerBody {
 
     /// The body of an answer; gives the connection back when it is complete.
     pub(super) fn streamed(body: Incoming, lease: Lease) -> Self {
-        let mut lease = Some(lease);
+        let mut lease = Some(Box::new(lease));
         if body.is_end_stream() {
             lease.take().into_iter().for_each(Lease::complete);
         }

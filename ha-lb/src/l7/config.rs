@@ -118,7 +118,7 @@ impl Config {
             proxy,
             header_timeout: Duration::from_secs(10),
             max_header_bytes: 16_384,
-            response_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_mins(1),
             idle_connections: 64,
             idle_time: Duration::from_secs(5),
         }

@@ -46,7 +46,7 @@ struct Miss {
 /// A request that may have to be sent more than once.
 enum Message {
     /// Idempotent and without a body: can be made anew.
-    Repeatable(request::Parts),
+    Repeatable(Box<request::Parts>),
     /// Can be sent once; `None` once it has been.
     Once(Option<Box<Request<RequestBody>>>),
 }
@@ -54,7 +54,7 @@ enum Message {
 impl Message {
     fn new(head: request::Parts, body: Incoming) -> Self {
         if head.method.is_idempotent() && body.is_end_stream() {
-            return Self::Repeatable(head);
+            return Self::Repeatable(Box::new(head));
         }
         Self::Once(Some(Box::new(Request::from_parts(head, Either::Left(body)))))
     }

@@ -7,6 +7,7 @@ use hyper::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
+use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Uri, Version};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -55,7 +56,7 @@ pub(super) fn forward_response(status: StatusCode, headers: &mut HeaderMap) {
 
 /// RFC 9112 §3.2.2: a target in absolute form names the host, whatever `Host` says.
 fn origin_form(head: &mut request::Parts) {
-    if let Some(host) = head.uri.authority().map(|authority| authority.as_str()) {
+    if let Some(host) = head.uri.authority().map(Authority::as_str) {
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         if let Ok(host) = HeaderValue::from_str(host) {
             head.headers.insert(HOST, host);

@@ -92,17 +92,18 @@ impl Proxy {
         let Self { listener, config, exchanger } = self;
         let shared = Arc::clone(exchanger.shared());
         let server = connection::server(&config);
-        let served = serve(listener, shared, config.proxy(), stop, |stream, peer| {
+        let serving = serve(listener, shared, config.proxy(), stop, |stream, peer| {
             let exchanger = Arc::clone(&exchanger);
             connection::serve(server.clone(), exchanger, stream, peer)
         });
         tokio::select! {
-            ended = served => ended,
+            ended = serving => ended,
             never = exchanger.idle().keep_tidy() => match never {},
         }
     }
 
     /// Runs as a task until the handle is stopped or dropped; must be called inside tokio.
+    #[must_use = "dropping the handle stops the proxy"]
     pub fn spawn(self) -> Task<Ended> {
         Task::spawn(|mut stop| async move { self.run(stop.wait()).await })
     }

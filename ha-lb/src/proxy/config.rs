@@ -101,8 +101,8 @@ impl ConfigBuilder {
     ///
     /// Every setting that is out of range.
     pub fn build(self) -> Result<Config, ConfigError> {
-        const MINUTES: Duration = Duration::from_secs(10 * 60);
-        const DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
+        const MINUTES: Duration = Duration::from_mins(10);
+        const DAYS: Duration = Duration::from_hours(30 * 24);
         let mut problems = Problems::new();
         if !(1..=1_000_000).contains(&self.max_connections) {
             problems.add("max_connections", self.max_connections, "1 to 1000000");
@@ -133,7 +133,7 @@ impl Config {
             max_connections: 10_000,
             connect_timeout: Duration::from_secs(5),
             retries: 3,
-            idle_timeout: Duration::from_secs(10 * 60),
+            idle_timeout: Duration::from_mins(10),
             grace: Duration::from_secs(5),
             cut_marked_down: false,
         }

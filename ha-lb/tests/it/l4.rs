@@ -45,10 +45,10 @@ async fn a_half_closed_connection_still_brings_the_answer() {
     client.read_to_string(&mut answer).await.expect("answered");
     assert_eq!(answer, "hello");
     assert_eq!(proxy.task.stop().await.expect("no panic").cut, 0);
-    let stats = proxy.handle.stats();
-    assert_eq!((stats.bytes_up, stats.bytes_down, stats.failed), (5, 5, 0));
-    let (_, _, state) =
-        pool.snapshot().iter().next().map(|(a, b, c)| (a, b.clone(), c.clone())).expect("one");
+    let counted = proxy.handle.stats();
+    assert_eq!((counted.bytes_up, counted.bytes_down, counted.failed), (5, 5, 0));
+    let snapshot = pool.snapshot();
+    let (_, _, state) = snapshot.iter().next().expect("one endpoint");
     assert_eq!((state.connections(), state.totals().completed), (0, 1));
 }
 
@@ -65,7 +65,7 @@ async fn many_bytes_arrive_whole_in_both_directions_at_once() {
         to.write_all(&bytes).await.expect("sent");
         to.shutdown().await.expect("half-closed");
     };
-    let (_, read) = tokio::join!(send, from.read_to_end(&mut back));
+    let ((), read) = tokio::join!(send, from.read_to_end(&mut back));
     read.expect("all of it");
     assert!(back == bytes);
 }
@@ -159,7 +159,7 @@ async fn dropping_a_proxy_cuts_its_connections_and_frees_the_port() {
     }
     drop(running);
     assert!(client.read_u8().await.is_err());
-    let again = ha_lb::proxy::Config::builder(address).build().expect("in range");
+    let again = Config::builder(address).build().expect("in range");
     let error = std::net::TcpListener::bind(again.listen()).err();
     assert!(error.is_none_or(|error| error.kind() == ErrorKind::AddrInUse), "no other error");
 }

@@ -68,9 +68,9 @@ async fn a_backend_that_goes_is_taken_out_and_comes_back() {
     let told: Vec<_> = timeline
         .events()
         .filter(|event| event.subject == "s2")
-        .filter_map(|event| match &event.kind {
-            EventKind::HealthChanged { to, .. } => Some((*to, event.reason.clone())),
-            _ => None,
+        .filter_map(|event| {
+            let EventKind::HealthChanged { to, .. } = &event.kind else { return None };
+            Some((*to, event.reason.clone()))
         })
         .collect();
     assert_eq!(told[0], (Health::Healthy, "connected".to_owned()));

@@ -15,22 +15,22 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A server of a test; ends when dropped.
 #[derive(Debug)]
-pub struct Server {
-    pub address: SocketAddr,
-    pub accepted: Arc<AtomicUsize>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) accepted: Arc<AtomicUsize>,
     _task: Task<()>,
 }
 
 impl Server {
     /// Runs `serve` for every connection.
-    pub async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Self
+    pub(crate) async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         Self::start_on("127.0.0.1:0".parse().expect("an address"), serve).await
     }
 
-    pub async fn start_on<F>(
+    pub(crate) async fn start_on<F>(
         address: SocketAddr,
         serve: impl Fn(TcpStream) -> F + Send + Sync + 'static,
     ) -> Self
@@ -57,7 +57,7 @@ impl Server {
     }
 
     /// Answers every HTTP request with its name and the request's head.
-    pub async fn http(name: &'static str) -> Self {
+    pub(crate) async fn http(name: &'static str) -> Self {
         Self::start(move |mut stream| async move {
             while let Some((head, body)) = read_message(&mut stream).await {
                 let text = format!("{name}\n{head}body: {}\n", body.len());
@@ -71,19 +71,19 @@ impl Server {
         .await
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 }
 
 /// An address where nothing listens: the port was free a moment ago.
-pub async fn nobody() -> SocketAddr {
+pub(crate) async fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("bound")
 }
 
 /// Reads a head and a body framed by its length or chunked; `None` at the end of the stream.
-pub async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub(crate) async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -115,47 +115,47 @@ pub async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-pub fn pool(addresses: &[SocketAddr]) -> Pool {
+pub(crate) fn pool(addresses: &[SocketAddr]) -> Pool {
     let named = addresses.iter().enumerate().map(|(index, address)| {
         Endpoint::new(format!("s{}", index + 1).parse().expect("a name"), *address)
     });
     Pool::new(&Algorithm::RoundRobin, named.collect()).expect("unique names")
 }
 
-pub fn config() -> ConfigBuilder {
+pub(crate) fn config() -> ConfigBuilder {
     Config::builder("127.0.0.1:0".parse().expect("an address"))
 }
 
 /// A running proxy.
 #[derive(Debug)]
-pub struct Running {
-    pub handle: Handle,
-    pub task: Task<Ended>,
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    pub(crate) task: Task<Ended>,
 }
 
 impl Running {
-    pub fn l4(config: ConfigBuilder, pool: &Pool) -> Self {
+    pub(crate) fn l4(config: ConfigBuilder, pool: &Pool) -> Self {
         let config = config.build().expect("in range");
         let proxy = l4::Proxy::bind(config, pool.clone()).expect("a free port");
         Self { handle: proxy.handle(), task: proxy.spawn() }
     }
 
-    pub fn l7(pool: &Pool) -> Self {
+    pub(crate) fn l7(pool: &Pool) -> Self {
         Self::l7_with(l7::Config::builder(config().build().expect("in range")), pool)
     }
 
-    pub fn l7_with(config: l7::ConfigBuilder, pool: &Pool) -> Self {
+    pub(crate) fn l7_with(config: l7::ConfigBuilder, pool: &Pool) -> Self {
         let config = config.build().expect("in range");
         let proxy = l7::Proxy::bind(config, pool.clone()).expect("a free port");
         Self { handle: proxy.handle(), task: proxy.spawn() }
     }
 
-    pub async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.handle.local_addr()).await.expect("the proxy listens")
     }
 
     /// Sends raw bytes, ends its side and reads all that comes back.
-    pub async fn talk(&self, request: &[u8]) -> String {
+    pub(crate) async fn talk(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request).await.expect("sent");
         let mut answer = Vec::new();
@@ -164,7 +164,7 @@ impl Running {
     }
 
     /// A `GET` on a connection of its own.
-    pub async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
         self.talk(request.as_bytes()).await
     }
