@@ -1,6 +1,8 @@
 //! VRRP: reading an advert, and what a backup router does with it. Baseline: the copy of the
 //! packet alone, which no implementation can do without.
 
+#![expect(clippy::expect_used, reason = "a bench may fail")]
+
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use ha_core::machine::Machine;
 use ha_core::time::Instant;
 use ha_vip::VirtualAddress;
 use ha_vip::vrrp::wire::{Checksum, GROUP_V4, decode, encode};
-use ha_vip::vrrp::{Input, Packet, Router, RouterConfig};
+use ha_vip::vrrp::{Input, Output, Packet, Router, RouterConfig};
 
 fn config(priority: u8) -> RouterConfig {
     let address: VirtualAddress = "10.0.0.100/24".parse().expect("an address");
@@ -24,10 +26,9 @@ fn advert(source: IpAddr, priority: u8) -> Packet {
     let mut out = Vec::new();
     router.handle(Instant::ZERO, Input::Start, &mut out);
     router.tick(router.deadline().expect("a backup waits"), &mut out);
-    let message = out.into_iter().find_map(|output| match output {
-        ha_vip::vrrp::Output::Send(message) => Some(message),
-        _ => None,
-    });
+    let message = out
+        .into_iter()
+        .find_map(|output| if let Output::Send(message) = output { Some(message) } else { None });
     let message = message.expect("an active router advertises");
     Packet { source, destination: GROUP_V4.into(), hop_limit: 255, message }
 }
@@ -43,9 +44,7 @@ fn vrrp(criterion: &mut Criterion) {
     });
     let (read, _) = decode(&packet.message, theirs, GROUP_V4.into()).expect("our own");
     group.bench_function("encode/1", |bencher| {
-        bencher.iter(|| {
-            encode(black_box(&read), theirs, GROUP_V4.into(), Checksum::PseudoHeader)
-        });
+        bencher.iter(|| encode(black_box(&read), theirs, GROUP_V4.into(), Checksum::PseudoHeader));
     });
     group.bench_function("backup/1", |bencher| {
         let mut router = Router::new(config(100), ours);

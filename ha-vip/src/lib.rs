@@ -54,4 +54,6 @@ pub mod net;
 pub mod vrrp;
 
 pub use address::{AddressError, VirtualAddress};
+#[cfg(feature = "tokio")]
+pub use manager::MemoryVip;
 pub use manager::{Holding, VipError, VipManager};

@@ -19,17 +19,17 @@ fn the_readmes_application_builds_from_outside_and_runs() {
     let code = block(&readme, "compose", "rust,no_run");
 
     // As a user would write it, but with the crates of this tree.
-    let mut manifest = "[package]\nname = \"composed\"\nedition = \"2024\"\n\n".to_owned();
-    for line in dependencies.lines() {
-        match line.split_once(" = \"0.1\"") {
-            Some((name, "")) => {
-                let path = root.join(name);
-                manifest += &format!("{name} = {{ path = {:?} }}\n", path.display().to_string());
-            }
-            _ => manifest += &format!("{line}\n"),
+    let lines = dependencies.lines().map(|line| match line.split_once(" = \"0.1\"") {
+        Some((name, "")) => {
+            format!("{name} = {{ path = {:?} }}\n", root.join(name).display().to_string())
         }
-    }
-    manifest += "\n[workspace]\n";
+        _ => format!("{line}\n"),
+    });
+    let head = "[package]\nname = \"composed\"\nedition = \"2024\"\n\n";
+    let manifest: String = std::iter::once(head.to_owned())
+        .chain(lines)
+        .chain(["\n[workspace]\n".to_owned()])
+        .collect();
 
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("src")).expect("a folder");

@@ -121,7 +121,9 @@ fn after_a_split_one_of_the_two_serves_and_the_client_is_with_it() {
         // The client must know the address, for its entry to be wrong.
         let ask = || {
             client
-                .run(|| std::net::UdpSocket::bind("0.0.0.0:0")?.send_to(b"?", (crate::rig::ip(VIP), 9)))
+                .run(|| {
+                    std::net::UdpSocket::bind("0.0.0.0:0")?.send_to(b"?", (crate::rig::ip(VIP), 9))
+                })
                 .expect("the lab runs")
         };
         ask().expect("sent");

@@ -138,6 +138,7 @@ fn speak_v6(name: &str, interface: u32, source: Ipv6Addr) -> io::Result<Socket> 
 }
 
 /// The primary IPv4 address, or the link-local IPv6 one, that is not a virtual address itself.
+#[cfg(feature = "netlink")]
 pub(super) fn source_address(
     present: &[crate::VirtualAddress],
     config: &super::RouterConfig,
@@ -152,7 +153,7 @@ pub(super) fn source_address(
     candidates.clone().find(|ip| !virtual_ip(*ip)).or_else(|| candidates.find(|_| owner))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "netlink"))]
 mod tests {
     use super::*;
 

@@ -157,7 +157,7 @@ impl Invariant<Host> for SomeoneServes {
     fn check(&mut self, world: &World<Host>, now: Instant) -> Result<(), String> {
         // Three adverts and the skew, by a clock that may be slow; adverts on their way when the
         // holder died; and a second round where a yielding and a dying router met.
-        const LIMIT: Duration = Duration::from_millis(1_000);
+        const LIMIT: Duration = Duration::from_secs(1);
         let running: [bool; ROUTERS] = std::array::from_fn(|index| {
             let node = NodeIndex::new(index);
             world.is_running(node) && !world.is_paused(node)

@@ -80,10 +80,11 @@ pub(crate) async fn run(balancer: &Balancer) -> Result<(), Box<dyn Error>> {
         tokio::select! {
             _ = &mut stop => {
                 let stats = routing.stop().await?;
-                serving.stop().await?;
+                cut(serving.stop().await?);
                 monitor.stop().await??;
                 lines.finish();
-                return Ok(drop(stats?));
+                stats?;
+                return Ok(());
             }
             _ = switchover.recv() => {}
         }
@@ -94,9 +95,14 @@ pub(crate) async fn run(balancer: &Balancer) -> Result<(), Box<dyn Error>> {
         handle.hold_off()?;
         drop(tokio::time::timeout(DRAIN, handle.drained()).await);
         hand_over(&router).await?;
-        serving.stop().await?;
+        cut(serving.stop().await?);
         proxy = bind(balancer, &pool)?;
     }
+}
+
+/// Notes how many connections did not end within the grace time.
+fn cut(ended: proxy::Ended) {
+    tracing::info!(connections = ended.cut, "proxy ended");
 }
 
 async fn hand_over(router: &RouterHandle) -> Result<(), Box<dyn Error>> {

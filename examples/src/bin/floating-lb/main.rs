@@ -9,6 +9,8 @@
 //! power, it returns, and a planned switchover. Needs no privileges where user namespaces are
 //! allowed. Ends with a table, a timeline and an SVG picture; the exit status tells success.
 
+#![expect(clippy::print_stdout, reason = "a show is for people to read")]
+
 mod balancer;
 mod report;
 mod scene;

@@ -35,7 +35,15 @@ pub(crate) fn table(rows: &[Row]) -> String {
         .unwrap_or_default();
     };
     line([
-        "event", "outcome", "HTTP gap", "address gap", "both hold", "sent", "failed", "retried", "",
+        "event",
+        "outcome",
+        "HTTP gap",
+        "address gap",
+        "both hold",
+        "sent",
+        "failed",
+        "retried",
+        "",
     ]);
     line(["", "", "ms", "ms", "ms", "", "", "", ""]);
     for row in rows {

@@ -30,9 +30,9 @@ pub(crate) fn play(flags: &Flags) -> Result<bool, Failure> {
     show.switchover(&stage)?;
 
     let rows = show.rows;
-    let (requests, failed) = rows.iter().fold((0, 0), |(sent, failed), row| {
-        (sent + row.seen.sent, failed + row.seen.failed)
-    });
+    let (requests, failed) = rows
+        .iter()
+        .fold((0, 0), |(sent, failed), row| (sent + row.seen.sent, failed + row.seen.failed));
     let blind = stage.prober.report().blind;
     let timeline = stage.finish()?;
     println!("\n{}", table(&rows));
@@ -63,7 +63,8 @@ impl Show {
         self.say("web1 dies: its process is killed");
         let from = stage.note("web1", EventKind::Fault { what: "web server killed".to_owned() });
         stage.webs[0].1.kill()?;
-        let taken_out = |line: &str| line.contains("\"web1\"") && line.contains("\"to\":\"unhealthy\"");
+        let taken_out =
+            |line: &str| line.contains("\"web1\"") && line.contains("\"to\":\"unhealthy\"");
         let line = stage.balancers[0].process.wait_for_line(PATIENCE, taken_out)?;
         let outcome = format!("taken out after {:.0} ms", millis(line.at.since(from)));
         rest(AFTERWARDS);
@@ -143,7 +144,10 @@ impl Show {
         };
         row.passed = passed(&row);
         let (gap, failed) = (millis(row.seen.gap), row.seen.failed);
-        self.say(&format!("  {}: clients waited {gap:.1} ms, {failed} requests failed", row.outcome));
+        self.say(&format!(
+            "  {}: clients waited {gap:.1} ms, {failed} requests failed",
+            row.outcome
+        ));
         self.rows.push(row);
     }
 

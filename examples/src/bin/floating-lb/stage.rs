@@ -41,7 +41,7 @@ pub(crate) struct Stage {
     pub(crate) watch: HolderWatch,
     pub(crate) timeline: Arc<Mutex<Timeline>>,
     flags: Vec<String>,
-    driver: JoinHandle<std::io::Result<()>>,
+    clients: JoinHandle<std::io::Result<()>>,
     _responders: Vec<Responder>,
     _lab: Lab,
 }
@@ -51,6 +51,11 @@ impl Stage {
         let lab = Lab::new()?;
         let timeline = Arc::new(Mutex::new(Timeline::default()));
         lab.observe(timeline.clone());
+        // The lanes of the picture, from those who are served to those who serve.
+        for name in ["client", "lb1", "lb2", "web1"] {
+            let text = "is on the network".to_owned();
+            record(&timeline, Event::new(BootClock::new().now(), name, EventKind::Note { text }));
+        }
         let lan = lab.network("lan")?;
         let client = lab.host("client")?.join(&lan, "10.77.0.9/24")?;
 
@@ -81,11 +86,11 @@ impl Stage {
         let responders = responders.into_iter().collect::<Result<_, _>>()?;
         let address = |port| format!("{VIP}:{port}").parse::<SocketAddr>();
         let prober = Prober::start(&client, address(PROBE_PORT)?, Duration::from_millis(1))?;
-        // The clients' lane is the first, and good until a gap says otherwise.
+        // Good until a gap says otherwise.
         record(&timeline, Event::new(BootClock::new().now(), "client", EventKind::Served));
         let (traffic, target) = (Arc::new(Traffic::default()), address(80)?);
         let driven = Arc::clone(&traffic);
-        let driver = client.run(|| thread::spawn(move || driven.drive(target)))?;
+        let clients = client.run(|| thread::spawn(move || driven.drive(target)))?;
         Ok(Self {
             balancers,
             webs,
@@ -94,7 +99,7 @@ impl Stage {
             watch,
             timeline,
             flags,
-            driver,
+            clients,
             _responders: responders,
             _lab: lab,
         })
@@ -125,17 +130,17 @@ impl Stage {
     /// Ends the traffic; the timeline then has all that was said.
     pub(crate) fn finish(self) -> Result<Timeline, Failure> {
         self.traffic.stop();
-        let driven = self.driver.join().map_err(|_| "the clients' thread panicked")?;
-        driven?;
+        self.clients.join().map_err(|_| "the clients' thread panicked")??;
         for seat in &self.balancers {
             collect(&self.timeline, &seat.process);
         }
         // The kernels' word on who held the address; a host without power holds nothing.
         for change in self.watch.events() {
             let address = VIP.to_owned();
-            let kind = match change.holds {
-                true => EventKind::AddressAdded { address },
-                false => EventKind::AddressRemoved { address },
+            let kind = if change.holds {
+                EventKind::AddressAdded { address }
+            } else {
+                EventKind::AddressRemoved { address }
             };
             record(&self.timeline, Event::new(change.at, change.host.as_str(), kind));
         }
@@ -143,7 +148,11 @@ impl Stage {
             record(&self.timeline, Event::new(from, "client", EventKind::Unserved));
             record(&self.timeline, Event::new(to, "client", EventKind::Served));
         }
-        record(&self.timeline, Event::new(BootClock::new().now(), "client", EventKind::Served));
+        let text = "the show ends".to_owned();
+        record(
+            &self.timeline,
+            Event::new(BootClock::new().now(), "client", EventKind::Note { text }),
+        );
         let timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(timeline.clone())
     }
@@ -159,15 +168,15 @@ fn collect(timeline: &Mutex<Timeline>, process: &Process) {
         let Ok(mut event) = serde_json::from_str::<Event>(&line.text) else {
             continue;
         };
-        match event.kind {
-            // The kernels tell this better.
-            EventKind::AddressAdded { .. } | EventKind::AddressRemoved { .. } => continue,
-            EventKind::HealthChanged { .. } => {
-                event.subject = format!("{} at {}", event.subject, process.host());
-            }
-            _ => {}
+        if matches!(event.kind, EventKind::HealthChanged { .. }) {
+            event.subject = format!("{} at {}", event.subject, process.host());
         }
-        record(timeline, event);
+        // Who holds the address the kernels tell better.
+        let held =
+            matches!(event.kind, EventKind::AddressAdded { .. } | EventKind::AddressRemoved { .. });
+        if !held {
+            record(timeline, event);
+        }
     }
 }
 

@@ -194,8 +194,12 @@ mod tests {
 
     #[test]
     fn the_gap_is_the_longest_time_without_an_answer() {
-        let answers =
-            [answer(0, 1, 0, true), answer(2, 43, 1, true), answer(4, 40, 0, true), answer(6, 9, 8, false)];
+        let answers = [
+            answer(0, 1, 0, true),
+            answer(2, 43, 1, true),
+            answer(4, 40, 0, true),
+            answer(6, 9, 8, false),
+        ];
         let seen = seen(&answers, Instant::ZERO, Instant::from_millis(50));
         assert_eq!((seen.sent, seen.failed, seen.retried), (4, 1, 2));
         assert_eq!(seen.gap, Duration::from_millis(39));

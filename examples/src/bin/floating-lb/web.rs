@@ -24,8 +24,8 @@ pub(crate) async fn serve(name: &str, listen: SocketAddr) -> io::Result<()> {
         });
         #[expect(clippy::disallowed_methods, reason = "a task a connection; ends with its peer")]
         tokio::spawn(async move {
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }

@@ -91,7 +91,7 @@ async fn a_dropped_wait_loses_nothing() {
     let mut rig = rig(1);
     rig.holder.acquire();
     for _ in 0..3 {
-        let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), rig.holder.settled());
+        let waiting = tokio::time::timeout(Duration::from_millis(1), rig.holder.settled());
         assert!(waiting.await.is_err());
     }
     rig.backend.permits.add_permits(1);

@@ -1,8 +1,15 @@
 //! Who holds a floating address, and how it is moved.
 
+#[cfg(feature = "tokio")]
+mod memory;
+
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+
+#[cfg(feature = "tokio")]
+pub use memory::MemoryVip;
 
 use crate::address::VirtualAddress;
 
@@ -64,6 +71,25 @@ pub trait VipManager: Debug + Send + Sync {
     ///
     /// As [`hand_over`](Self::hand_over).
     async fn resume(&self) -> Result<(), VipError>;
+}
+
+#[async_trait]
+impl<V: VipManager + ?Sized> VipManager for Arc<V> {
+    fn addresses(&self) -> &[VirtualAddress] {
+        (**self).addresses()
+    }
+    fn holding(&self) -> Holding {
+        (**self).holding()
+    }
+    async fn changed(&self, known: Holding) -> Result<Holding, VipError> {
+        (**self).changed(known).await
+    }
+    async fn hand_over(&self) -> Result<(), VipError> {
+        (**self).hand_over().await
+    }
+    async fn resume(&self) -> Result<(), VipError> {
+        (**self).resume().await
+    }
 }
 
 /// A manager could not do what was asked.
