@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -44,8 +43,9 @@ enum Fault {
 
 impl Flow {
     /// A flow whose first bytes were read already.
-    pub(crate) fn starting_with(bytes: &Bytes) -> Self {
-        let buffer = (!bytes.is_empty()).then(|| bytes.as_ref().into());
+    #[cfg(feature = "http")]
+    pub(crate) fn starting_with(bytes: &[u8]) -> Self {
+        let buffer = (!bytes.is_empty()).then(|| bytes.into());
         Self { buffer, end: bytes.len(), ..Self::default() }
     }
 

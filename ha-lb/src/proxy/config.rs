@@ -35,6 +35,12 @@ pub struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
+    /// Sets where to listen, instead of what [`Config::builder`] was given.
+    pub const fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// Sets whether other listeners may share the port, one for each thread. Default: no.
     ///
     /// The kernel then spreads connections over them (`SO_REUSEPORT`). Only listeners of the same

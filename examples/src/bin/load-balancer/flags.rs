@@ -1,0 +1,230 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use ha_core::config::ConfigError;
+
+use crate::config::{Given, Settings, from_file};
+
+/// Balances TCP or HTTP/1.1 connections over backends and takes out those whose health checks fail.
+///
+/// Stays in the foreground. Each event is one line of JSON on standard output: ready, health,
+/// stopping, stopped. Logs go to standard error; RUST_LOG sets how much (default: warn). SIGTERM or
+/// SIGINT stops accepting, finishes what is under way within the grace time and ends with status 0;
+/// a second signal ends at once. Wrong flags or files end with status 2, a failure with status 1.
+#[derive(Debug, Parser)]
+#[command(name = "load-balancer", version, about, long_about, after_long_help = FILE_HELP)]
+#[command(allow_negative_numbers = true)]
+struct Flags {
+    /// Where to listen; port 0 lets the kernel choose, and the ready event names it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// The backends in order, as ADDRESS:PORT or NAME=ADDRESS:PORT; weights go into the file
+    #[arg(long, value_name = "A:P,B:P,…")]
+    backends: Option<String>,
+    /// What to balance: tcp connections or http requests [default: tcp]
+    #[arg(long, value_name = "tcp|http")]
+    mode: Option<String>,
+    /// How many threads serve, each with a listening socket of its own, 1 to 256 [default: 1]
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// round-robin, least-connections, random[,draws=N],
+    /// source[,hash-type=map-based|consistent][,function=F][,avalanche=B]; HAProxy's names work,
+    /// too [default: round-robin]
+    #[arg(long, value_name = "NAME[,option=value…]")]
+    algorithm: Option<String>,
+    /// How to check backends: tcp, http:/PATH (status 200 to 399) or none [default: none]
+    #[arg(long, value_name = "CHECK")]
+    check: Option<String>,
+    /// Milliseconds between two checks of a backend, 1 to 86400000 [default: 2000]
+    #[arg(long, value_name = "MS")]
+    check_interval_ms: Option<String>,
+    /// Milliseconds that a check may take [default: the interval]
+    #[arg(long, value_name = "MS")]
+    check_timeout_ms: Option<String>,
+    /// Passed checks in a row that bring a backend back, 1 to 1000 [default: 2]
+    #[arg(long, value_name = "N")]
+    rise: Option<String>,
+    /// Failed checks in a row that take a backend out, 1 to 1000 [default: 3]
+    #[arg(long, value_name = "N")]
+    fall: Option<String>,
+    /// Milliseconds that a stop waits for connections to be done [default: 5000]
+    #[arg(long, value_name = "MS")]
+    grace_ms: Option<String>,
+    /// Milliseconds that connecting to a backend may take [default: 5000]
+    #[arg(long, value_name = "MS")]
+    connect_timeout_ms: Option<String>,
+    /// Milliseconds that a connection may stand still [default: 600000]
+    #[arg(long, value_name = "MS")]
+    idle_timeout_ms: Option<String>,
+    /// http: milliseconds that a client may take for the head of a request [default: 10000]
+    #[arg(long, value_name = "MS")]
+    header_timeout_ms: Option<String>,
+    /// http: milliseconds that a backend may take to answer [default: 60000]
+    #[arg(long, value_name = "MS")]
+    response_timeout_ms: Option<String>,
+    /// How often an attempt without effect is repeated on another backend [default: 3]
+    #[arg(long, value_name = "N")]
+    retries: Option<String>,
+    /// Client connections that each thread has open at most [default: 10000]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<String>,
+    /// tcp: whether connections to a backend are cut when it becomes unhealthy [default: false]
+    #[arg(long, value_name = "true|false")]
+    cut_marked_down: Option<String>,
+    /// A TOML file with the same settings; flags override it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+const FILE_HELP: &str = r#"The file has the flags' names as keys, and backends with all their settings:
+
+  listen = "0.0.0.0:80"
+  mode = "http"
+  algorithm = "source,hash-type=consistent"
+  check = "http:/health"
+  check-interval-ms = 500
+
+  [[backends]]
+  name = "web-1"               # default: the address
+  address = "192.0.2.10:8080"
+  weight = 10                  # 0 to 256, default 1; 0 takes no work
+  max-connections = 200        # default: no limit
+  backup = false               # true: only while no regular backend is usable
+
+The order of the backends decides where source hashing sends a client, as in HAProxy."#;
+
+impl Flags {
+    fn given(self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("listen", self.listen),
+            ("backends", self.backends),
+            ("mode", self.mode),
+            ("threads", self.threads),
+            ("algorithm", self.algorithm),
+            ("check", self.check),
+            ("check-interval-ms", self.check_interval_ms),
+            ("check-timeout-ms", self.check_timeout_ms),
+            ("rise", self.rise),
+            ("fall", self.fall),
+            ("grace-ms", self.grace_ms),
+            ("connect-timeout-ms", self.connect_timeout_ms),
+            ("idle-timeout-ms", self.idle_timeout_ms),
+            ("header-timeout-ms", self.header_timeout_ms),
+            ("response-timeout-ms", self.response_timeout_ms),
+            ("retries", self.retries),
+            ("max-connections", self.max_connections),
+            ("cut-marked-down", self.cut_marked_down),
+        ]
+    }
+}
+
+/// What the command line asks for.
+pub(crate) enum Answer {
+    /// To run.
+    Settings(Box<Settings>),
+    /// To print this: help or version.
+    Text(String),
+}
+
+/// Reads flags and file.
+pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Answer, ConfigError> {
+    let parsed = Flags::command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Flags::from_arg_matches(&matches));
+    let mut flags = match parsed {
+        Ok(flags) => flags,
+        Err(error) if error.use_stderr() => return Err(flattened(&error)),
+        Err(help) => return Ok(Answer::Text(help.to_string())),
+    };
+    let mut given = match flags.config.take() {
+        Some(path) => from_file(&path)?,
+        None => BTreeMap::new(),
+    };
+    for (key, value) in flags.given() {
+        if let Some(value) = value {
+            given.insert(key.to_owned(), Given::flag(key, value));
+        }
+    }
+    Settings::new(given).map(|settings| Answer::Settings(Box::new(settings)))
+}
+
+/// clap's error as path, value, what is allowed.
+fn flattened(error: &clap::Error) -> ConfigError {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(" ")),
+        _ => None,
+    };
+    let flag = text(ContextKind::InvalidArg);
+    match (error.kind(), flag) {
+        (ErrorKind::UnknownArgument, Some(flag)) => {
+            ConfigError::new(flag, "this flag", "the flags of --help")
+        }
+        (ErrorKind::ArgumentConflict, Some(flag)) => {
+            ConfigError::new(flag, "a second time", "every flag once")
+        }
+        (ErrorKind::InvalidValue, Some(flag)) => {
+            let value = text(ContextKind::InvalidValue).filter(|value| !value.is_empty());
+            let value = value.unwrap_or_else(|| "nothing".to_owned());
+            ConfigError::new(flag, value, "a value after the flag; see --help")
+        }
+        (_, flag) => {
+            let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+            ConfigError::new(flag.unwrap_or_else(|| "flags".to_owned()), first, "see --help")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(args: &[&str]) -> String {
+        let args = ["load-balancer"].into_iter().chain(args.iter().copied());
+        match read(args.map(OsString::from)) {
+            Ok(Answer::Settings(_)) => "settings".to_owned(),
+            Ok(Answer::Text(text)) => text,
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_wrong_flag_is_named_with_its_value_and_what_is_allowed() {
+        let good = ["--listen", "127.0.0.1:0", "--backends", "127.0.0.1:1"];
+        assert_eq!(complaint(&good), "settings");
+        for (wrong, expected) in [
+            (&["--mode", "udp"][..], "--mode: udp is not allowed: tcp or http"),
+            (&["--threads", "0"], "--threads: 0 is not allowed: 1 to 256"),
+            (&["--threads", "many"], "--threads: many is not allowed: 1 to 256"),
+            (&["--algorithm", "best"], "--algorithm: best is not allowed: round-robin"),
+            (&["--check", "ping"], "--check: ping is not allowed: none, tcp or http:/PATH"),
+            (&["--rise", "0"], "--rise: 0 is not allowed: 1 to 1000"),
+            (&["--speed", "9"], "--speed: this flag is not allowed: the flags of --help"),
+            (&["--mode", "tcp", "--mode", "tcp"], "--mode <tcp|http>: a second time is not"),
+            (&["--mode"], "--mode <tcp|http>: nothing is not allowed: a value"),
+            (&["--grace-ms", "-1"], "--grace-ms: -1 is not allowed: 0 to 86400000"),
+            (&["extra"], "extra: this flag is not allowed"),
+            (&["--config", "/nowhere.toml"], "--config: /nowhere.toml is not allowed: a file"),
+        ] {
+            let args: Vec<_> = good.iter().chain(wrong).copied().collect();
+            let complaint = complaint(&args);
+            assert!(complaint.starts_with(expected), "{wrong:?}: {complaint}");
+        }
+        let complaint = complaint(&[]);
+        assert!(complaint.contains("--listen: nothing is not allowed: ADDRESS:PORT"));
+        assert!(complaint.contains("; --backends: nothing is not allowed: "), "{complaint}");
+    }
+
+    #[test]
+    fn help_names_every_key_of_the_file() {
+        let help = complaint(&["--help"]);
+        for key in crate::config::KEYS {
+            assert!(help.contains(&format!("--{key} ")), "{key} is missing");
+        }
+    }
+}

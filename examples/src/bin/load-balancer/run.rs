@@ -1,0 +1,185 @@
+//! Threads, signals, and the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use ha_core::config::ConfigError;
+use ha_core::driver::Task;
+use ha_lb::health::monitor::Monitor;
+use ha_lb::proxy::{BindError, Ended, Handle};
+use ha_lb::{l4, l7};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{Mode, Settings};
+use crate::events::{Printer, emit};
+
+/// Why the program cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A setting that only the library refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The machine refuses something that is needed to start.
+    #[error("cannot {what}: {source}; raise the limits of this process (`ulimit -a`)")]
+    Start { what: &'static str, source: io::Error },
+}
+
+/// Either proxy.
+enum Proxy {
+    Http(l7::Proxy),
+    Tcp(l4::Proxy),
+}
+
+impl Proxy {
+    fn bind(settings: &Settings, listen: SocketAddr, share: bool) -> Result<Self, RunError> {
+        let config = settings.proxy.clone().listen(listen).reuse_port(share).build()?;
+        let pool = settings.pool.clone();
+        Ok(match settings.mode {
+            Mode::Http => Self::Http(l7::Proxy::bind(settings.http(config)?, pool)?),
+            Mode::Tcp => Self::Tcp(l4::Proxy::bind(config, pool)?),
+        })
+    }
+
+    fn handle(&self) -> Handle {
+        match self {
+            Self::Http(proxy) => proxy.handle(),
+            Self::Tcp(proxy) => proxy.handle(),
+        }
+    }
+
+    async fn run(self, stop: impl Future<Output = ()>) -> Ended {
+        match self {
+            Self::Http(proxy) => proxy.run(stop).await,
+            Self::Tcp(proxy) => proxy.run(stop).await,
+        }
+    }
+}
+
+/// Balances until a signal.
+pub(crate) fn run(settings: &Settings) -> Result<(), RunError> {
+    raise_file_limit();
+    thread::scope(|scope| {
+        let (stop, stopped) = watch::channel(false);
+        let runtime = runtime()?;
+        let share = settings.threads > 1;
+        let first = runtime.block_on(async {
+            if share {
+                // Ports that are shared cannot be told from ports in use: look first.
+                drop(Proxy::bind(settings, settings.listen, false)?);
+            }
+            Proxy::bind(settings, settings.listen, share)
+        })?;
+        let listen = first.handle().local_addr();
+        let (bound, others) = mpsc::channel();
+        let workers: Vec<_> = (1..settings.threads)
+            .map(|_| {
+                let (bound, stopped) = (bound.clone(), stopped.clone());
+                scope.spawn(move || work(settings, listen, &bound, stopped))
+            })
+            .collect();
+        drop(bound);
+        for result in others.iter().take(workers.len()) {
+            if let Err(error) = result {
+                stop.send_replace(true);
+                return Err(error);
+            }
+        }
+        let ended = runtime.block_on(serve(settings, first, &stop, stopped))?;
+        let cut =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_default()).sum::<usize>();
+        emit("stopped", json!({ "cut": ended.cut + cut }));
+        Ok(())
+    })
+}
+
+/// The first thread: a proxy, the monitor and the signals.
+async fn serve(
+    settings: &Settings,
+    proxy: Proxy,
+    stop: &watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
+) -> Result<Ended, RunError> {
+    let cannot = |source| RunError::Start { what: "watch for signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let monitor: Option<Task<_>> = settings.check.as_ref().map(|check| {
+        Monitor::new(settings.pool.clone(), Arc::clone(check), settings.pace.clone())
+            .with_observer(Arc::new(Printer))
+            .with_seed(u64::from(std::process::id()))
+            .spawn()
+    });
+    emit("ready", json!({ "listen": proxy.handle().local_addr(), "threads": settings.threads }));
+    let signals = async {
+        let name = next(&mut terminate, &mut interrupt).await;
+        emit("stopping", json!({ "signal": name }));
+        stop.send_replace(true);
+        next(&mut terminate, &mut interrupt).await;
+        emit("stopped", json!({ "cut": null }));
+        std::process::exit(0);
+    };
+    let ended = tokio::select! {
+        ended = proxy.run(wait(stopped)) => ended,
+        () = signals => unreachable!("it does not return"),
+    };
+    // The monitor ends with the runtime; its health no longer matters.
+    drop(monitor);
+    Ok(ended)
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Another thread: a proxy of its own on the same port; returns how many connections it cut.
+fn work(
+    settings: &Settings,
+    listen: SocketAddr,
+    bound: &mpsc::Sender<Result<(), RunError>>,
+    stopped: watch::Receiver<bool>,
+) -> usize {
+    let started = runtime().and_then(|runtime| {
+        let proxy = runtime.block_on(async { Proxy::bind(settings, listen, true) })?;
+        Ok((runtime, proxy))
+    });
+    match started {
+        Ok((runtime, proxy)) => {
+            let _first_thread_has_failed = bound.send(Ok(()));
+            runtime.block_on(proxy.run(wait(stopped))).cut
+        }
+        Err(error) => {
+            let _first_thread_has_failed = bound.send(Err(error));
+            0
+        }
+    }
+}
+
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    let _gone = stopped.wait_for(|stop| *stop).await;
+}
+
+fn runtime() -> Result<Runtime, RunError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| RunError::Start { what: "start a thread", source })
+}
+
+/// Each connection needs two descriptors, and the usual limit is 1024: use what is allowed.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
