@@ -1,1 +1,58 @@
-//! Placeholder.
+//! The hands of a cluster: start, stop and monitor anything, and fence what cannot be trusted.
+//!
+//! ```text
+//!   manager ──operation, OpContext──▶ ResourceAgent ──▶ a process, a closure, …
+//!      ▲                                   │
+//!      └── OpResult: Report { Outcome } ◀──┘     Outcome::meaning(operation): role, severity
+//!      │
+//!      └──node──▶ FenceAgent ──▶ a power switch, a program
+//!            ▲         │
+//!            └─ Ok: the node was off ─┘   Err: FenceError::effect() — None, or Unknown
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use ha_agents::native::Process;
+//! use ha_agents::{Check, Operation, OpContext, ResourceAgent, Severity};
+//! use ha_core::id::OpId;
+//! use ha_core::role::Role;
+//!
+//! let web = Process::new("sleep").arg("1000");
+//! let context = OpContext::new("web".parse().unwrap(), OpId::FIRST);
+//! web.start(&context).await?;
+//! let report = web.monitor(&context, Check::STARTED).await?;
+//! let meaning = report.outcome.meaning(Operation::Monitor(Role::Started));
+//! assert_eq!(meaning.severity, Severity::None);
+//! web.stop(&context).await?; // nothing of the process group is left
+//! # Ok::<(), ha_agents::AgentError>(()) }).unwrap();
+//! ```
+//!
+//! # How it differs from Pacemaker's executor
+//!
+//! A time that is up is an error with an *unknown* effect, never a failure. A stop first asks the
+//! whole process group to end, then kills it; Pacemaker kills at once. Native agents need no shell.
+//!
+//! # Features
+//!
+//! - `tokio` (default): [`native::Process`], [`native::Closures`] and [`fence::FenceCommand`].
+
+#![forbid(unsafe_code)]
+
+mod agent;
+pub mod fence;
+#[cfg(feature = "tokio")]
+mod group;
+pub mod native;
+mod outcome;
+
+pub use crate::agent::{
+    AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
+};
+pub use crate::outcome::{Meaning, Operation, Outcome, Severity};
+
+/// The code of the README, so that it is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

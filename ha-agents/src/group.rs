@@ -1,0 +1,107 @@
+//! A child process with all its descendants that stay in its process group.
+
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use ha_core::driver::{Readiness, pause};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    test_kill_process_group, waitid,
+};
+use tokio::process::{Child, Command};
+
+/// How many milliseconds killed members of a group have to be gone. What is left then are zombies
+/// whose parent does not reap them: they do nothing.
+const BURIAL_POLLS: u32 = 1_000;
+
+/// A child that leads a process group of its own; dropping it kills the group.
+///
+/// The leader is not reaped before the group has got its last signal: until then its number
+/// cannot be given to another process, so no signal can hit a stranger.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) child: Child,
+    leader: Pid,
+    exit: Readiness,
+    reaped: bool,
+}
+
+impl Group {
+    /// Starts `command` as the leader of a new group.
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let leader = id.ok_or_else(|| io::Error::other("a new child without a process id"))?;
+        let exit = Readiness::new(pidfd_open(leader, PidfdFlags::NONBLOCK)?)?;
+        Ok(Self { child, leader, exit, reaped: false })
+    }
+
+    /// Waits until the leader has ended; it is not reaped yet.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn exited(&self) -> io::Result<()> {
+        self.exit
+            .read(|fd| match ended(WaitId::PidFd(fd)) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) => Err(error),
+            })
+            .await
+    }
+
+    /// Whether the leader has ended.
+    pub(crate) fn has_exited(&self) -> bool {
+        // An error means that there is no such child any more.
+        ended(WaitId::Pid(self.leader)).unwrap_or(true)
+    }
+
+    /// Asks the group to end, kills it after `grace`, and reaps the leader.
+    ///
+    /// Cancel safe: called again, it begins again.
+    pub(crate) async fn end(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        self.signal(Signal::TERM);
+        tokio::select! { biased;
+            ended = self.exited() => ended?,
+            late = pause(grace) => late?,
+        }
+        self.reap().await
+    }
+
+    /// Kills what is left of the group, reaps the leader and waits until the others are gone.
+    ///
+    /// Cancel safe: called again, it goes on.
+    pub(crate) async fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::KILL);
+        if !self.reaped {
+            self.exited().await?;
+        }
+        self.reaped = true;
+        let status = self.child.wait().await?;
+        for _ in 0..BURIAL_POLLS {
+            if test_kill_process_group(self.leader).is_err() {
+                break;
+            }
+            pause(Duration::from_millis(1)).await?;
+        }
+        Ok(status)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if !self.reaped {
+            // An error means that nobody is left in the group.
+            let _nobody_left = kill_process_group(self.leader, signal);
+        }
+    }
+}
+
+fn ended(id: WaitId<'_>) -> io::Result<bool> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(waitid(id, look)?.is_some())
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}

@@ -1,0 +1,255 @@
+//! A process as a resource.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ha_core::driver::pause;
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
+use crate::group::Group;
+use crate::outcome::Outcome;
+
+/// How often a start asks whether the process serves yet.
+const READY_POLL: Duration = Duration::from_millis(10);
+
+type ReadyFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Runs a program as a resource, in a process group of its own.
+///
+/// - The environment is empty but for `PATH` and what [`env`](Self::env) gives; stdin is empty,
+///   stdout and stderr are the parent's.
+/// - A start returns when the program serves, if [`ready_when`](Self::ready_when) says how to
+///   tell; else when it has been executed.
+/// - A stop sends SIGTERM to the group, after [`stop_grace`](Self::stop_grace) SIGKILL, and
+///   reaps. When it succeeds, nobody of the group is left. A descendant that makes a session of
+///   its own (a daemon) escapes: use programs that stay in the foreground.
+/// - Dropping the agent kills the group.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use ha_agents::native::Process;
+/// use ha_agents::{Check, OpContext, Outcome, ResourceAgent};
+/// use ha_core::id::OpId;
+///
+/// let sleeper = Process::new("sleep").arg("1000");
+/// let context = OpContext::new("sleeper".parse().unwrap(), OpId::FIRST);
+/// sleeper.start(&context).await?;
+/// assert_eq!(sleeper.monitor(&context, Check::STARTED).await?.outcome, Outcome::Success);
+/// sleeper.stop(&context).await?;
+/// assert_eq!(sleeper.monitor(&context, Check::PROBE).await?.outcome, Outcome::NotRunning);
+/// # Ok::<(), ha_agents::AgentError>(()) }).unwrap();
+/// ```
+pub struct Process {
+    program: OsString,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    directory: Option<PathBuf>,
+    stop_grace: Duration,
+    ready: Option<Arc<dyn Fn() -> ReadyFuture + Send + Sync>>,
+    running: Mutex<Option<Group>>,
+}
+
+impl Process {
+    /// Runs `program`, a path or a name on `PATH`.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        let path = (
+            OsString::from("PATH"),
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+        );
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: BTreeMap::from([path]),
+            directory: None,
+            stop_grace: Duration::from_secs(10),
+            ready: None,
+            running: Mutex::new(None),
+        }
+    }
+
+    /// Adds an argument; no shell looks at it.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.args.push(argument.into());
+        self
+    }
+
+    /// Sets a variable of the environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets the working directory. Default: the parent's.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Sets how long the program has to end by itself after SIGTERM. Default: 10 s. Keep it
+    /// shorter than the stop operation's timeout.
+    #[must_use]
+    pub const fn stop_grace(mut self, grace: Duration) -> Self {
+        self.stop_grace = grace;
+        self
+    }
+
+    /// Sets how to tell that the program serves; asked every 10 ms during a start, and by every
+    /// monitor.
+    #[must_use]
+    pub fn ready_when<F>(mut self, ready: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.ready = Some(Arc::new(move || Box::pin(ready())));
+        self
+    }
+
+    /// The process id of the leader, while it is known to run.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn id(&self) -> Option<u32> {
+        self.running.lock().await.as_ref().and_then(|group| group.child.id())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env_clear().envs(&self.env).stdin(Stdio::null());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command
+    }
+
+    async fn bring_up(&self, running: &mut Option<Group>) -> OpResult {
+        if running.as_ref().is_some_and(Group::has_exited) {
+            bury(running).await;
+        }
+        if running.is_none() {
+            match Group::spawn(&mut self.command()) {
+                Ok(group) => *running = Some(group),
+                Err(error) => return Ok(refusal(&error)),
+            }
+        }
+        while !self.is_ready().await {
+            if running.as_ref().is_none_or(Group::has_exited) {
+                let reason = bury(running).await;
+                return Ok(Report::new(Outcome::GenericError, reason));
+            }
+            if let Err(error) = pause(READY_POLL).await {
+                return Ok(Report::new(Outcome::GenericError, error.to_string()));
+            }
+        }
+        Ok(Report::success())
+    }
+
+    async fn look(&self, running: &mut Option<Group>) -> OpResult {
+        match running {
+            None => Ok(Report::new(Outcome::NotRunning, "")),
+            Some(group) if group.has_exited() => {
+                Ok(Report::new(Outcome::NotRunning, bury(running).await))
+            }
+            Some(_) if self.is_ready().await => Ok(Report::success()),
+            Some(_) => Ok(Report::new(Outcome::GenericError, "it runs but does not serve")),
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        match &self.ready {
+            Some(ready) => ready().await,
+            None => true,
+        }
+    }
+}
+
+/// Reaps a leader that has ended, with what is left of its group; says how it ended.
+async fn bury(running: &mut Option<Group>) -> String {
+    let Some(group) = running.as_mut() else {
+        return String::new();
+    };
+    let end = group.reap().await;
+    *running = None;
+    match end {
+        Ok(status) => format!("the process ended: {status}"),
+        Err(error) => format!("the process ended: {error}"),
+    }
+}
+
+/// What the standard calls a program that cannot be executed.
+fn refusal(error: &io::Error) -> Report {
+    let outcome = if error.kind() == io::ErrorKind::NotFound {
+        Outcome::NotInstalled
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        Outcome::NoPermission
+    } else {
+        Outcome::GenericError
+    };
+    Report::new(outcome, format!("cannot execute it: {error}"))
+}
+
+#[async_trait]
+impl ResourceAgent for Process {
+    async fn start(&self, context: &OpContext) -> OpResult {
+        let work = async {
+            let mut running = self.running.lock().await;
+            self.bring_up(&mut running).await
+        };
+        context.limit("start", work).await
+    }
+
+    async fn stop(&self, context: &OpContext) -> OpResult {
+        let work = async {
+            let mut running = self.running.lock().await;
+            let Some(group) = running.as_mut() else {
+                return Ok(Report::success());
+            };
+            match group.end(self.stop_grace).await {
+                Ok(_) => {
+                    *running = None;
+                    Ok(Report::success())
+                }
+                Err(source) => {
+                    let resource = context.resource.clone();
+                    Err(AgentError::Io { resource, what: "stop", source })
+                }
+            }
+        };
+        context.limit("stop", work).await
+    }
+
+    async fn monitor(&self, context: &OpContext, _check: Check) -> OpResult {
+        let work = async {
+            let mut running = self.running.lock().await;
+            self.look(&mut running).await
+        };
+        context.limit("monitor", work).await
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::new("process", "Runs a program in a process group of its own")
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the environment: it may have secrets.
+        f.debug_struct("Process")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .finish_non_exhaustive()
+    }
+}
