@@ -240,7 +240,9 @@ impl Machine for Busy {
     type Output = ();
     fn handle(&mut self, _: Instant, (): (), _: &mut Vec<()>) {}
     fn tick(&mut self, now: Instant, _: &mut Vec<()>) {
-        self.0 = now;
+        if self.0 <= now {
+            self.0 = now;
+        }
     }
     fn deadline(&self) -> Option<Instant> {
         Some(self.0)

@@ -86,12 +86,13 @@ impl Holder {
         };
         let settled = change.await;
         self.change = None;
-        match &settled {
-            Ok(held) => self.held = *held,
-            // What is there is unknown: wanting less is the safe direction, and `begin` repeats
-            // a removal that is wanted once something changes.
-            Err(_) => self.held = false,
-        }
+        let Ok(held) = settled else {
+            // Not tried again at once: the router decides what is wanted now, and `remove_all` has
+            // tried several times.
+            self.held = false;
+            return settled;
+        };
+        self.held = held;
         if self.held && self.wanted && self.announce_when_held {
             self.announce_when_held = false;
             self.announce();
