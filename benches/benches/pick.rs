@@ -1,7 +1,7 @@
 //! What a pick costs: each algorithm beside the naive way of doing it, in the same group.
 //!
 //! `pick/ALGORITHM/N` is a whole pick through the pool (snapshot, health, guard that counts up and
-//! down); `pick/naive-scan/N` reads the connections of N endpoints under a mutex, as a balancer
+//! down); `least-connections-busy` is its worst case, a scan to the end. `pick/naive-scan/N` reads the connections of N endpoints under a mutex, as a balancer
 //! without an index does; `pick/atomic-index/N` is the floor: `fetch_add % N`, which knows neither
 //! health nor weights and counts nothing.
 
@@ -46,6 +46,15 @@ fn picks(criterion: &mut Criterion) {
                     }
                 });
             });
+        }
+        if let Some(pool) = pool("least-connections", size, 1) {
+            // Every endpoint is busy, so that none ends the scan early: the worst case.
+            let held: Vec<_> =
+                (0..size).filter_map(|_| pool.pick(&PickContext::new()).ok()).collect();
+            group.bench_function(BenchmarkId::new("least-connections-busy", size), |bencher| {
+                bencher.iter(|| black_box(pool.pick(&PickContext::new())).map(drop));
+            });
+            drop(held);
         }
         let scanned = Mutex::new((0..size).map(|_| AtomicU32::new(0)).collect::<Vec<_>>());
         group.bench_function(BenchmarkId::new("naive-scan", size), |bencher| {
