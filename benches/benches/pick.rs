@@ -1,9 +1,10 @@
 //! What a pick costs: each algorithm beside the naive way of doing it, in the same group.
 //!
 //! `pick/ALGORITHM/N` is a whole pick through the pool (snapshot, health, guard that counts up and
-//! down); `least-connections-busy` is its worst case, a scan to the end. `pick/naive-scan/N` reads the connections of N endpoints under a mutex, as a balancer
-//! without an index does; `pick/atomic-index/N` is the floor: `fetch_add % N`, which knows neither
-//! health nor weights and counts nothing.
+//! down); `least-connections-busy` is the worst case of its algorithm, a scan to the end.
+//! `pick/naive-scan/N` reads the connections of N endpoints under a mutex, as a balancer without an
+//! index does; `pick/atomic-index/N` is the floor: `fetch_add % N`, which knows neither health nor
+//! weights and counts nothing.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
