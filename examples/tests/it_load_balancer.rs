@@ -1,10 +1,5 @@
 //! The program `load-balancer`, run as a user runs it, and beside a real HAProxy.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "these are tests, and so are their helpers"
-)]
+#![expect(clippy::expect_used, reason = "these are tests, and so are their helpers")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -313,7 +308,7 @@ impl Haproxy {
     fn start(backends: &[Backend], weights: &[u16], hash_type: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let listen = listener.local_addr().expect("bound");
-        let servers: String = backends
+        let servers: Vec<String> = backends
             .iter()
             .zip(weights)
             .enumerate()
@@ -325,13 +320,16 @@ impl Haproxy {
         let text = format!(
             "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 5s\n  \
              timeout server 5s\nlisten test\n  bind fd@0\n  balance source\n  hash-type {hash_type}\n\
-             {servers}"
+             {}",
+            servers.concat()
         );
         std::fs::write(&config, text).expect("written");
         let child = Command::new("haproxy")
-            .args(["-db", "-q", "-f"])
+            // Not -q: it closes standard input, and with it the socket.
+            .args(["-db", "-f"])
             .arg(config.path())
             .stdin(std::os::fd::OwnedFd::from(listener))
+            .stderr(Stdio::null())
             .spawn()
             .expect("it is installed");
         let haproxy = Self { child, listen };
@@ -359,7 +357,7 @@ fn source_hashing_sends_clients_where_a_real_haproxy_sends_them() {
     }
     let backends: Vec<_> = (1..=5).map(Backend::tcp).collect();
     for weights in [[1, 1, 1, 1, 1], [10, 20, 30, 5, 1]] {
-        let tables: String = backends
+        let tables: Vec<String> = backends
             .iter()
             .zip(weights)
             .map(|(backend, weight)| {
@@ -367,7 +365,7 @@ fn source_hashing_sends_clients_where_a_real_haproxy_sends_them() {
             })
             .collect();
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(&file, tables).expect("written");
+        std::fs::write(&file, tables.concat()).expect("written");
         let file = file.path().to_str().expect("text");
         for hash_type in ["map-based", "consistent"] {
             let algorithm = format!("source,hash-type={hash_type}");

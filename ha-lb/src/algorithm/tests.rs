@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::*;
 use crate::balancer::PickContext;
 use crate::endpoint::{Endpoint, Weight};
-use crate::pick::PickError;
+use crate::pick::{Outcome, PickError};
 use crate::pool::Pool;
 use crate::state::Admin;
 
@@ -341,4 +341,33 @@ fn source_hash_sends_every_client_where_haproxy_sends_it() {
         }
     }
     assert!(compared > 4_000, "{compared} picks were compared");
+}
+
+#[test]
+fn counts_are_right_after_picks_and_changes_at_the_same_time() {
+    for algorithm in ALL {
+        let pool = pool(algorithm, &[3, 1, 2, 5]);
+        let name = "s2".parse().expect("a name");
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let pool = pool.clone();
+                scope.spawn(move || {
+                    for number in 0..2_000 {
+                        let pick = pool.pick(&client(thread * 10_000 + number));
+                        pick.expect("three are always usable").finish(Outcome::Completed);
+                    }
+                });
+            }
+            for round in 0..200_u16 {
+                pool.set_health(&name, Health::Unhealthy, "test");
+                pool.update(endpoints(&[3, 1, 2, round % 7 + 1])).expect("unique names");
+                pool.set_health(&name, Health::Healthy, "test");
+            }
+        });
+        let snapshot = pool.snapshot();
+        let states = snapshot.iter().map(|(_, _, state)| (state.connections(), state.totals()));
+        let (open, done): (Vec<_>, Vec<_>) =
+            states.map(|(open, totals)| (open, totals.completed)).unzip();
+        assert_eq!((open.iter().sum::<u32>(), done.iter().sum::<u64>()), (0, 6_000));
+    }
 }

@@ -288,22 +288,22 @@ fn from_toml(file: &str, text: &str) -> Result<BTreeMap<String, Given>, ConfigEr
     let mut given = BTreeMap::new();
     for (key, value) in table {
         let path = format!("{file}: {key}");
-        let value = match value {
-            _ if !KEYS.contains(&key.as_str()) => Err(("this key", KEYS.join(", "))),
-            toml::Value::Array(list) if key == "backends" => match backends(&path, list) {
-                Ok(list) => Ok(Value::Backends(list)),
-                Err(error) => {
-                    problems.absorb(error);
-                    continue;
-                }
-            },
-            other => scalar(&other).map(Value::Text).ok_or(("this", "a single value".to_owned())),
+        if !KEYS.contains(&key.as_str()) {
+            problems.add(path, "this key", KEYS.join(", "));
+            continue;
+        }
+        let list = if key == "backends" { value.as_array() } else { None };
+        let value = match list {
+            Some(list) => backends(&path, list).map(Value::Backends),
+            None => scalar(&value)
+                .map(Value::Text)
+                .ok_or_else(|| ConfigError::new(&path, value.type_str(), "a single value")),
         };
         match value {
             Ok(value) => {
                 given.insert(key, Given { path, value });
             }
-            Err((what, allowed)) => problems.add(path, what, allowed),
+            Err(error) => problems.absorb(error),
         }
     }
     problems.into_result(given)
@@ -322,20 +322,18 @@ fn scalar(value: &toml::Value) -> Option<String> {
     }
 }
 
-fn backends(path: &str, list: Vec<toml::Value>) -> Result<Vec<Endpoint>, ConfigError> {
+fn backends(path: &str, list: &[toml::Value]) -> Result<Vec<Endpoint>, ConfigError> {
     let mut problems = Problems::new();
     let mut endpoints = Vec::new();
-    for (index, value) in list.into_iter().enumerate() {
+    for (index, value) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let endpoint = match value {
-            toml::Value::String(text) => {
-                text.parse::<Endpoint>().map_err(|error| renamed(&error, "backend", &path))
-            }
-            toml::Value::Table(table) => backend(&path, table),
-            other => {
-                let allowed = "a table with address, or \"ADDRESS:PORT\"";
-                Err(ConfigError::new(path, other.type_str(), allowed))
-            }
+        let endpoint = if let Some(table) = value.as_table() {
+            backend(&path, table.clone())
+        } else if let Some(text) = value.as_str() {
+            text.parse::<Endpoint>().map_err(|error| renamed(&error, "backend", &path))
+        } else {
+            let allowed = "a table with address, or \"ADDRESS:PORT\"";
+            Err(ConfigError::new(path, value.type_str(), allowed))
         };
         match endpoint {
             Ok(endpoint) => endpoints.push(endpoint),
@@ -442,7 +440,7 @@ mod tests {
         assert!(read(good).is_ok());
         for (wrong, expected) in [
             ("lissten = 1", "lb.toml: lissten: this key is not allowed: listen, backends"),
-            ("threads = 1.5", "lb.toml: threads: this is not allowed: a single value"),
+            ("threads = 1.5", "lb.toml: threads: float is not allowed: a single value"),
             ("threads = 300", "lb.toml: threads: 300 is not allowed: 1 to 256"),
             ("mode =", "lb.toml:3: this line is not allowed: "),
             ("[[backends]]\naddress = \"127.0.0.1:2\"", "lb.toml:3: this line is not allowed: "),

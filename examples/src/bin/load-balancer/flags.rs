@@ -13,7 +13,7 @@ use crate::config::{Given, Settings, from_file};
 /// Balances TCP or HTTP/1.1 connections over backends and takes out those whose health checks fail.
 ///
 /// Stays in the foreground. Each event is one line of JSON on standard output: ready, health,
-/// stopping, stopped. Logs go to standard error; RUST_LOG sets how much (default: warn). SIGTERM or
+/// stopping, stopped. Logs go to standard error; `RUST_LOG` sets how much (default: warn). SIGTERM or
 /// SIGINT stops accepting, finishes what is under way within the grace time and ends with status 0;
 /// a second signal ends at once. Wrong flags or files end with status 2, a failure with status 1.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ struct Flags {
     /// too [default: round-robin]
     #[arg(long, value_name = "NAME[,option=value…]")]
     algorithm: Option<String>,
-    /// How to check backends: tcp, http:/PATH (status 200 to 399) or none [default: none]
+    /// How to check backends: `tcp`, `http:/PATH` (status 200 to 399) or `none` [default: none]
     #[arg(long, value_name = "CHECK")]
     check: Option<String>,
     /// Milliseconds between two checks of a backend, 1 to 86400000 [default: 2000]
