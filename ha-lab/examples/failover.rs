@@ -76,6 +76,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", watch.finish());
     let report = prober.finish();
     println!("{report}");
-    println!("failover took {} ms", report.longest_gap.as_millis());
+    println!("failover took {:.0} ms", report.longest_gap.as_secs_f64() * 1e3);
     Ok(())
 }

@@ -5,6 +5,7 @@ mod it {
     mod cleanup;
     mod faults;
     mod instruments;
+    mod real_daemon;
     mod topology;
     mod unprivileged;
 }
@@ -16,6 +17,9 @@ use ha_lab::{Host, Lab, Network};
 
 /// Longer than anything takes; only failures wait so long.
 const LONG: Duration = Duration::from_secs(30);
+
+/// The interval of probers.
+const EVERY: Duration = Duration::from_millis(1);
 
 /// A lab with one network and so many hosts, `h1` with 10.77.0.1 and so on.
 fn lab<const N: usize>() -> (Lab, Network, [Host; N]) {

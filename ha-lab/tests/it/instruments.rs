@@ -6,9 +6,7 @@ use ha_lab::holders::HolderWatch;
 use ha_lab::prober::{Prober, Responder};
 use ha_lab::run_test;
 
-use crate::{LONG, lab};
-
-const EVERY: Duration = Duration::from_millis(1);
+use crate::{EVERY, LONG, lab};
 
 #[test]
 fn the_prober_sees_an_address_move_and_the_watch_a_vacancy() {

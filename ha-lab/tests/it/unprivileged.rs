@@ -39,7 +39,7 @@ fn passes(output: &Output) {
 
 #[test]
 fn an_ordinary_users_tests_pass() {
-    let tests = ["it::faults", "it::instruments", "it::topology", "it::cleanup"];
+    let tests = ["it::faults", "it::instruments", "it::topology", "it::cleanup", "it::real"];
     if let Some(output) = as_nobody(&tests, "--test-threads=4") {
         passes(&output);
     }
