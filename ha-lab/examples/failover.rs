@@ -14,6 +14,7 @@
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +45,18 @@ fn take_over(host: &Host, client: &Host) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn main() -> ExitCode {
+    match failover() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "an example shows what happens")]
-fn main() -> Result<(), Box<dyn Error>> {
+fn failover() -> Result<(), Box<dyn Error>> {
     // Before anything else: an ordinary user's process becomes root of a namespace of its own.
     ha_lab::enter()?;
 

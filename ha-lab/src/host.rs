@@ -138,7 +138,7 @@ impl Host {
     /// Starts a process on the host.
     ///
     /// Its standard input is empty; its output is kept, see [`Process::lines`]. A program without
-    /// a path is looked for on `PATH`; [`find_program`](crate::find_program) looks in `/usr/sbin`
+    /// a path is looked for on `PATH`; `/proc/self/exe` is the running program itself; [`find_program`](crate::find_program) looks in `/usr/sbin`
     /// too.
     ///
     /// # Errors

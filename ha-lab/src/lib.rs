@@ -86,7 +86,13 @@
 //! The hosts share one kernel, one clock, one file system and the machine's processors: no clock
 //! drift, no separate disks, and on a busy machine everything is late at once
 //! ([`ProbeReport::blind`](prober::ProbeReport::blind) tells). Simulate with `ha-sim` what needs
-//! those, and by the thousand. There is no delay or reordering of frames.
+//! those, and by the thousand. A host's disk is this machine's: what a killed program has left
+//! there is there after [`Host::power_on`]. That includes its pid file, which in a new process
+//! namespace may name a process that is there again, so remove it before starting the program.
+//! After a `SIGKILL` of the lab's own process all others are dead at once, but their last traces
+//! in the process table go when the machine's first process has waited for them.
+//! There is no delay or reordering of frames; a partition works on each network by itself, not on
+//! ways around through a third host that routes.
 #![forbid(unsafe_code)]
 
 mod address;
