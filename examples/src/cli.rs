@@ -75,6 +75,8 @@ fn one_line(text: &str) -> String {
         !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information")
     });
     let line = lines.collect::<Vec<_>>().join(" ");
+    // Whatever the text quotes, the terminal shows it and does not obey it.
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     line.strip_prefix("error: ").map_or(line.clone(), str::to_owned)
 }
 

@@ -279,10 +279,14 @@ impl Pool {
         self.announce();
     }
 
+    #[cfg(feature = "tokio")]
     fn announce(&self) {
-        #[cfg(feature = "tokio")]
         self.inner.changed.send_modify(|changes| *changes += 1);
     }
+
+    #[cfg(not(feature = "tokio"))]
+    #[expect(clippy::unused_self, reason = "without tokio nobody can wait for a change")]
+    const fn announce(&self) {}
 }
 
 fn acquire(endpoints: &Endpoints, index: EndpointIndex) -> Option<Pick> {

@@ -1,37 +1,36 @@
 //! The events: one line of JSON each on standard output.
 
-use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ha_core::event::{Event, EventKind, Observer};
-use ha_core::time::{BootClock, Clock};
-use serde_json::{Map, Value, json};
+use ha_core::health::Health;
+use ha_examples::json::JsonLines;
+use serde::Serialize;
 
-/// Prints an event with the time; `fields` is an object.
-pub(crate) fn emit(event: &str, fields: Value) {
-    let mut line = Map::new();
-    line.insert("t".to_owned(), json!(BootClock::new().wall().as_secs_f64()));
-    line.insert("event".to_owned(), json!(event));
-    if let Value::Object(fields) = fields {
-        line.extend(fields);
-    }
-    print_text(&format!("{}\n", Value::Object(line)));
+/// What is said.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum Line<'a> {
+    /// Clients can connect.
+    Ready { listen: SocketAddr, threads: usize },
+    /// A backend was taken out, or is back.
+    Health { backend: &'a str, from: Health, to: Health, reason: &'a str },
+    /// A signal came: nothing new is accepted.
+    Stopping { signal: &'a str },
+    /// All is done; `cut` is how many connections were not, none if nobody counted.
+    Stopped { cut: Option<usize> },
 }
 
-/// Prints and flushes; whoever reads may have gone, which is no reason to stop serving.
-pub(crate) fn print_text(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Prints the changes of health.
+/// Says the changes of health.
 #[derive(Debug)]
-pub(crate) struct Printer;
+pub(crate) struct HealthLines(pub(crate) Arc<JsonLines>);
 
-impl Observer for Printer {
+impl Observer for HealthLines {
     fn observe(&self, event: &Event) {
-        if let EventKind::HealthChanged { from, to } = &event.kind {
+        if let EventKind::HealthChanged { from, to } = event.kind {
             let (backend, reason) = (&event.subject, &event.reason);
-            emit("health", json!({ "backend": backend, "from": from, "to": to, "reason": reason }));
+            self.0.write(&Line::Health { backend, from, to, reason });
         }
     }
 }

@@ -32,8 +32,8 @@ struct Flags {
     /// How many threads serve, each with a listening socket of its own, 1 to 256 [default: 1]
     #[arg(long, value_name = "N")]
     threads: Option<String>,
-    /// round-robin, least-connections, random[,draws=N],
-    /// source[,hash-type=map-based|consistent][,function=F][,avalanche=B]; HAProxy's names work,
+    /// How to pick: `round-robin`, `least-connections`, `random[,draws=N]` or
+    /// `source[,hash-type=map-based|consistent][,function=F][,avalanche=B]`; HAProxy's names work,
     /// too [default: round-robin]
     #[arg(long, value_name = "NAME[,option=value…]")]
     algorithm: Option<String>,

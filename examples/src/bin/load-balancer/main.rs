@@ -5,7 +5,10 @@ mod events;
 mod flags;
 mod run;
 
+use std::io::Write;
 use std::process::ExitCode;
+
+use ha_examples::cli::{self, FAILURE, USAGE};
 
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -14,26 +17,13 @@ fn main() -> ExitCode {
     let settings = match flags::read(std::env::args_os()) {
         Ok(flags::Answer::Settings(settings)) => settings,
         Ok(flags::Answer::Text(text)) => {
-            events::print_text(&text);
-            return ExitCode::SUCCESS;
+            let printed = std::io::stdout().write_all(text.as_bytes());
+            return printed.map_or(ExitCode::from(FAILURE), |()| ExitCode::SUCCESS);
         }
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(2);
-        }
+        Err(error) => return cli::fail(USAGE, &error.to_string()),
     };
     match run::run(&settings) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => cli::fail(FAILURE, &error.to_string()),
     }
-}
-
-/// One line, whatever the error quotes.
-fn complain(error: &dyn std::error::Error) {
-    let line: String =
-        error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    eprintln!("load-balancer: {line}");
 }

@@ -8,17 +8,17 @@ use std::thread;
 
 use ha_core::config::ConfigError;
 use ha_core::driver::Task;
+use ha_examples::json::JsonLines;
 use ha_lb::health::monitor::Monitor;
 use ha_lb::proxy::{BindError, Ended, Handle};
 use ha_lb::{l4, l7};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Mode, Settings};
-use crate::events::{Printer, emit};
+use crate::events::{HealthLines, Line};
 
 /// Why the program cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ impl Proxy {
 /// Balances until a signal.
 pub(crate) fn run(settings: &Settings) -> Result<(), RunError> {
     raise_file_limit();
+    let lines = Arc::new(JsonLines::stdout());
     thread::scope(|scope| {
         let (stop, stopped) = watch::channel(false);
         let runtime = runtime()?;
@@ -94,10 +95,11 @@ pub(crate) fn run(settings: &Settings) -> Result<(), RunError> {
                 return Err(error);
             }
         }
-        let ended = runtime.block_on(serve(settings, first, &stop, stopped))?;
+        let ended = runtime.block_on(serve(settings, first, &lines, (&stop, stopped)))?;
         let cut =
             workers.into_iter().map(|worker| worker.join().unwrap_or_default()).sum::<usize>();
-        emit("stopped", json!({ "cut": ended.cut + cut }));
+        lines.write(&Line::Stopped { cut: Some(ended.cut + cut) });
+        lines.finish();
         Ok(())
     })
 }
@@ -106,25 +108,27 @@ pub(crate) fn run(settings: &Settings) -> Result<(), RunError> {
 async fn serve(
     settings: &Settings,
     proxy: Proxy,
-    stop: &watch::Sender<bool>,
-    stopped: watch::Receiver<bool>,
+    lines: &Arc<JsonLines>,
+    (stop, stopped): (&watch::Sender<bool>, watch::Receiver<bool>),
 ) -> Result<Ended, RunError> {
     let cannot = |source| RunError::Start { what: "watch for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let monitor: Option<Task<_>> = settings.check.as_ref().map(|check| {
         Monitor::new(settings.pool.clone(), Arc::clone(check), settings.pace.clone())
-            .with_observer(Arc::new(Printer))
+            .with_observer(Arc::new(HealthLines(Arc::clone(lines))))
             .with_seed(u64::from(std::process::id()))
             .spawn()
     });
-    emit("ready", json!({ "listen": proxy.handle().local_addr(), "threads": settings.threads }));
+    let (listen, threads) = (proxy.handle().local_addr(), settings.threads);
+    lines.write(&Line::Ready { listen, threads });
     let signals = async {
         let name = next(&mut terminate, &mut interrupt).await;
-        emit("stopping", json!({ "signal": name }));
+        lines.write(&Line::Stopping { signal: name });
         stop.send_replace(true);
         next(&mut terminate, &mut interrupt).await;
-        emit("stopped", json!({ "cut": null }));
+        lines.write(&Line::Stopped { cut: None });
+        lines.finish();
         std::process::exit(0);
     };
     let ended = tokio::select! {
