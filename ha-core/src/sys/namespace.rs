@@ -127,8 +127,12 @@ impl NamespaceInit {
         if pid == 0 {
             be_init(alive.as_raw_fd(), held.as_raw_fd());
         }
+        let error = io::Error::last_os_error();
         drop(signals);
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(last_error)?;
+        let number = i32::try_from(pid).ok().filter(|pid| *pid > 0);
+        let Some(pid) = number.and_then(Pid::from_raw) else {
+            return Err(error);
+        };
         // SAFETY: the kernel has stored a new descriptor here that nobody else knows.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         drop(ready_in_child);
@@ -183,10 +187,6 @@ impl AsFd for NamespaceInit {
 
 const FLAGS: u64 = (libc::CLONE_NEWPID | libc::CLONE_PIDFD) as u64;
 const EXIT_SIGNAL: u64 = libc::SIGCHLD as u64;
-
-fn last_error() -> io::Error {
-    io::Error::last_os_error()
-}
 
 /// All that the first process does, on a copy of the memory of a process that may have had many
 /// threads: system calls only, no allocation, no lock, no return.
