@@ -1,1 +1,68 @@
-//! Placeholder.
+//! The cluster resource manager's head: what shall run where, in which order, and why.
+//!
+//! ```text
+//!   ClusterConfig (what is wanted)  ─┐
+//!   node status, quorum, activity   ─┴─▶ ClusterState ──▶ PolicyEngine::decide
+//!                                                             │  pure, deterministic
+//!                                     ┌───────────────────────┴──────────┐
+//!                                     ▼                                  ▼
+//!                   TransitionGraph: actions, order, reasons   Placement: nodes, scores, why
+//! ```
+//!
+//! Deciding is apart from acting: nothing here starts, stops or fences anything.
+//!
+//! # Example
+//!
+//! ```
+//! use ha_core::time::WallTime;
+//! use ha_crm::model::{ClusterState, NodeStatus, Resource, Score};
+//! use ha_crm::{Cluster, PolicyEngine, ScorePolicy};
+//!
+//! // A proxy may run twice: neither quorum nor fencing is needed.
+//! let config = Cluster::builder()
+//!     .nodes(["lb1".parse()?, "lb2".parse()?, "lb3".parse()?])
+//!     .at_least_one(
+//!         Resource::new("proxy".parse()?, "native:process").location("lb3".parse()?, Score::NEVER),
+//!     )
+//!     .build()?;
+//! let state = ClusterState::new(config).with_node("lb2".parse()?, NodeStatus::Standby);
+//! let decision = ScorePolicy::new().decide(&state, WallTime::from_micros(0));
+//! assert_eq!(decision.graph.actions().len(), 1); // start proxy on lb1
+//! println!("{}", decision.explain(&"proxy".parse()?).unwrap_or_default());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The two guarantees
+//!
+//! An at-most-one resource does not compile into a [`Cluster`] without quorum and fencing, and
+//! does not load from data ([`model::ClusterConfig`]) without them. Of a decision holds:
+//!
+//! - no start of an at-most-one resource before the stop everywhere else has succeeded, and before
+//!   every unclean node is fenced;
+//! - without quorum nothing is done to at-most-one resources but stopping them, and nobody is
+//!   fenced;
+//! - nothing is done to an unclean node but fencing it.
+//!
+//! # How it differs from Pacemaker
+//!
+//! Placement by the same scores, but stickiness is 100 by default, and a configuration that cannot
+//! keep its guarantees is refused rather than run. This form knows single resources with location
+//! scores; there are no groups, colocations, orders or failure counts in it.
+
+#![forbid(unsafe_code)]
+
+mod cluster;
+mod explain;
+mod graph;
+pub mod model;
+mod policy;
+
+pub use crate::cluster::{Cluster, ClusterBuilder, Given, HasFencing, HasQuorum, Missing};
+pub use crate::explain::{Part, Placement, Sheet};
+pub use crate::graph::{Action, ActionId, ActionKind, Edge, TransitionGraph};
+pub use crate::policy::{Decision, PolicyEngine, ScorePolicy};
+
+/// The code of the README, so that it is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use ha_core::id::NodeName;
+use serde::{Deserialize, Serialize};
 
 pub use self::votes::{TieBreaker, VoteQuorum, VoteQuorumBuilder};
 
@@ -22,7 +23,8 @@ pub struct Census {
 }
 
 /// Whether the present nodes may act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "whoever acts on it must handle all three")]
 pub enum Quorum {
     /// They may act for the whole cluster; no other part can be quorate at the same time.

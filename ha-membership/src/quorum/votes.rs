@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ha_core::config::{ConfigError, Problems};
 use ha_core::id::NodeName;
+use serde::{Deserialize, Serialize};
 
 use super::{Census, Quorum, QuorumPolicy};
 
@@ -11,7 +12,8 @@ use super::{Census, Quorum, QuorumPolicy};
 const MAX_VOTERS: usize = 1024;
 
 /// Which half may act when the votes are split exactly in two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TieBreaker {
     /// Neither.

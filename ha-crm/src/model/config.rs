@@ -1,0 +1,274 @@
+//! What is wanted, checked: a [`ClusterConfig`] that exists is one that can be kept.
+
+use std::collections::BTreeMap;
+
+use ha_core::config::{ConfigError, Problems};
+use ha_core::guarantee::Guarantee;
+use ha_core::id::{NodeName, ResourceName};
+use ha_membership::quorum::{TieBreaker, VoteQuorum};
+use serde::{Deserialize, Serialize};
+
+use super::resource::RawResource;
+
+/// A cluster's configuration, checked whole; made by [`Cluster::builder`](crate::Cluster::builder)
+/// or from data.
+///
+/// From data it is `serde`: the same checks, and a file that asks for an at-most-one resource
+/// without quorum and fencing does not load.
+///
+/// ```
+/// use ha_crm::model::ClusterConfig;
+///
+/// let file = r#"{
+///     "nodes": ["a", "b", "c"],
+///     "resources": { "db": { "guarantee": "at-most-one", "agent": "ocf:heartbeat:pgsql" } }
+/// }"#;
+/// let error = serde_json::from_str::<ClusterConfig>(file).unwrap_err().to_string();
+/// assert!(error.contains("quorum and fencing"), "{error}");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawClusterConfig", into = "RawClusterConfig")]
+pub struct ClusterConfig {
+    raw: RawClusterConfig,
+    policy: Option<VoteQuorum>,
+}
+
+/// A cluster's configuration as a file has it, not checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RawClusterConfig {
+    /// The members, each with one vote.
+    pub nodes: Vec<NodeName>,
+    /// How quorum is found; must be given for at-most-one resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<VoteRules>,
+    /// How nodes are fenced; must be given for at-most-one resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fencing: Option<Fencing>,
+    /// What is to run.
+    #[serde(default)]
+    pub resources: BTreeMap<ResourceName, RawResource>,
+}
+
+/// How quorum is found: a majority of the nodes, and what else may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct VoteRules {
+    /// One of two nodes may act after it has fenced the other. Default: false.
+    pub two_node: bool,
+    /// Nobody acts until all were there together. Default: false; true with `two_node`.
+    pub wait_for_all: bool,
+    /// Which half may act. Default: neither.
+    pub tie_breaker: TieBreaker,
+}
+
+impl VoteRules {
+    /// A majority of the nodes; for three and more.
+    #[must_use]
+    pub const fn majority() -> Self {
+        Self { two_node: false, wait_for_all: false, tie_breaker: TieBreaker::None }
+    }
+
+    /// Two nodes without a third vote: fence first, then act.
+    #[must_use]
+    pub const fn two_node() -> Self {
+        Self { two_node: true, wait_for_all: true, tie_breaker: TieBreaker::None }
+    }
+}
+
+/// How nodes are fenced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Fencing {
+    /// The devices by name.
+    pub devices: BTreeMap<String, FenceDevice>,
+}
+
+impl Fencing {
+    /// One device that reaches these nodes.
+    pub fn device(name: impl Into<String>, device: FenceDevice) -> Self {
+        Self { devices: BTreeMap::from([(name.into(), device)]) }
+    }
+
+    /// Adds a device.
+    #[must_use]
+    pub fn and_device(mut self, name: impl Into<String>, device: FenceDevice) -> Self {
+        self.devices.insert(name.into(), device);
+        self
+    }
+}
+
+/// One fence device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FenceDevice {
+    /// The fence agent, such as `fence_ipmilan`.
+    pub agent: String,
+    /// The nodes that it can fence.
+    pub nodes: Vec<NodeName>,
+    /// The agent's parameters.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl FenceDevice {
+    /// A device that can fence these nodes.
+    pub fn new(agent: impl Into<String>, nodes: impl IntoIterator<Item = NodeName>) -> Self {
+        let nodes = nodes.into_iter().collect();
+        Self { agent: agent.into(), nodes, parameters: BTreeMap::new() }
+    }
+
+    /// Sets a parameter of the agent.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl ClusterConfig {
+    /// The members.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeName] {
+        &self.raw.nodes
+    }
+
+    /// What is to run.
+    #[must_use]
+    pub const fn resources(&self) -> &BTreeMap<ResourceName, RawResource> {
+        &self.raw.resources
+    }
+
+    /// How quorum is found; always given if a resource is at-most-one.
+    #[must_use]
+    pub const fn quorum(&self) -> Option<&VoteQuorum> {
+        self.policy.as_ref()
+    }
+
+    /// How nodes are fenced; always given, and for every node, if a resource is at-most-one.
+    #[must_use]
+    pub const fn fencing(&self) -> Option<&Fencing> {
+        self.raw.fencing.as_ref()
+    }
+
+    /// The configuration as data.
+    #[must_use]
+    pub const fn raw(&self) -> &RawClusterConfig {
+        &self.raw
+    }
+}
+
+impl TryFrom<RawClusterConfig> for ClusterConfig {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawClusterConfig) -> Result<Self, ConfigError> {
+        let mut problems = Problems::new();
+        check_nodes(&raw, &mut problems);
+        let policy = match raw.quorum.map(|rules| vote_quorum(&raw.nodes, rules)).transpose() {
+            Ok(policy) => policy,
+            Err(error) => {
+                problems.absorb(error);
+                None
+            }
+        };
+        if let Some(fencing) = &raw.fencing {
+            check_devices(fencing, &raw.nodes, &mut problems);
+        }
+        for (name, resource) in &raw.resources {
+            check_resource(name, resource, &raw, &mut problems);
+        }
+        problems.into_result(Self { raw, policy })
+    }
+}
+
+impl From<ClusterConfig> for RawClusterConfig {
+    fn from(config: ClusterConfig) -> Self {
+        config.raw
+    }
+}
+
+fn vote_quorum(nodes: &[NodeName], rules: VoteRules) -> Result<VoteQuorum, ConfigError> {
+    let builder = nodes.iter().fold(VoteQuorum::builder(), |b, node| b.voter(node.clone()));
+    let VoteRules { two_node, wait_for_all, tie_breaker } = rules;
+    builder.two_node(two_node).wait_for_all(wait_for_all).tie_breaker(tie_breaker).build()
+}
+
+fn check_nodes(raw: &RawClusterConfig, problems: &mut Problems) {
+    if raw.nodes.is_empty() {
+        problems.add("nodes", "[]", "at least one node");
+    }
+    // With quorum rules the same is said by the voters' check.
+    for (index, node) in raw.nodes.iter().enumerate().filter(|_| raw.quorum.is_none()) {
+        if raw.nodes.iter().take(index).any(|earlier| earlier == node) {
+            problems.add(format!("nodes[{index}]"), node, "each node once");
+        }
+    }
+}
+
+fn check_devices(fencing: &Fencing, nodes: &[NodeName], problems: &mut Problems) {
+    for (name, device) in &fencing.devices {
+        for node in device.nodes.iter().filter(|node| !nodes.contains(*node)) {
+            let path = format!("fencing.devices.{name}.nodes");
+            problems.add(path, node, "names that stand in `nodes`");
+        }
+    }
+}
+
+fn check_resource(
+    name: &ResourceName,
+    resource: &RawResource,
+    raw: &RawClusterConfig,
+    problems: &mut Problems,
+) {
+    for node in resource.locations.keys().filter(|node| !raw.nodes.contains(*node)) {
+        let path = format!("resources.{name}.locations");
+        problems.add(path, node, "names that stand in `nodes`");
+    }
+    if !resource.stickiness.allows() {
+        let path = format!("resources.{name}.stickiness");
+        problems.add(path, resource.stickiness, "0 to 1000000: below 0 it would never rest");
+    }
+    if resource.agent.is_empty() {
+        problems.add(format!("resources.{name}.agent"), "\"\"", "the name of an agent");
+    }
+    if resource.guarantee == Guarantee::AtMostOne {
+        check_at_most_one(name, raw, problems);
+    }
+}
+
+/// The one distinction: at most one needs quorum *and* fencing, and fencing of every node.
+fn check_at_most_one(name: &ResourceName, raw: &RawClusterConfig, problems: &mut Problems) {
+    let missing = match (&raw.quorum, &raw.fencing) {
+        (Some(_), Some(fencing)) => {
+            let reached = |node| fencing.devices.values().any(|d| d.nodes.contains(node));
+            let mut unreached = raw.nodes.iter().filter(|node| !reached(node)).peekable();
+            if unreached.peek().is_some() {
+                let list: Vec<&str> = unreached.map(NodeName::as_str).collect();
+                let allowed = format!(
+                    "a device for every node, as {name} is at-most-one; no device reaches {}",
+                    list.join(", ")
+                );
+                problems.add(
+                    "fencing.devices",
+                    format!("{} devices", fencing.devices.len()),
+                    allowed,
+                );
+            }
+            return;
+        }
+        (None, None) => "quorum and fencing",
+        (None, Some(_)) => "quorum",
+        (Some(_), None) => "fencing",
+    };
+    let allowed = format!(
+        "only with quorum and fencing, and {missing} is missing: without quorum two parts of the \
+         cluster would run it, without fencing a frozen node would go on writing; add `quorum` \
+         (majority) and `fencing` (a device for every node), or make it at-least-one if it may \
+         run twice"
+    );
+    problems.add(format!("resources.{name}.guarantee"), "at-most-one", allowed);
+}
