@@ -1,7 +1,6 @@
 //! Events: what happened, when, to whom and why; and who watches.
 
 use std::fmt;
-use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -138,11 +137,4 @@ impl<O: Observer + ?Sized> Observer for std::sync::Arc<O> {
 /// Nobody watches.
 impl Observer for () {
     fn observe(&self, _: &Event) {}
-}
-
-impl Observer for Mutex<crate::timeline::Timeline> {
-    fn observe(&self, event: &Event) {
-        // A poisoned lock only means that a reader panicked; the timeline itself is whole.
-        self.lock().unwrap_or_else(std::sync::PoisonError::into_inner).record(event.clone());
-    }
 }

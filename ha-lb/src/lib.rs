@@ -61,6 +61,7 @@
 
 pub mod algorithm;
 pub mod balancer;
+mod context;
 pub mod endpoint;
 pub mod health;
 #[cfg(feature = "tokio")]

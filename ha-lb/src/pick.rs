@@ -8,20 +8,7 @@ use ha_core::id::EndpointName;
 
 use crate::snapshot::Obstacle;
 use crate::state::EndpointState;
-
-/// How the work ended that an endpoint was picked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// It was done.
-    Completed,
-    /// No connection came about: nothing was sent.
-    ConnectFailed,
-    /// The endpoint failed after the connection was there.
-    Failed,
-    /// Nothing is known: the client went away, or the guard was dropped.
-    Abandoned,
-}
+pub use crate::state::Outcome;
 
 /// An endpoint that was picked; counts as one connection on it until finished or dropped.
 ///

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use crate::balancer::PickContext;
+use crate::context::PickContext;
 use crate::endpoint::Endpoint;
 use crate::state::{Admin, EndpointState};
 

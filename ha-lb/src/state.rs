@@ -10,7 +10,19 @@ use ha_core::health::Health;
 use ha_core::id::EndpointName;
 use serde::{Deserialize, Serialize};
 
-use crate::pick::Outcome;
+/// How the work ended that an endpoint was picked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was done.
+    Completed,
+    /// No connection came about: nothing was sent.
+    ConnectFailed,
+    /// The endpoint failed after the connection was there.
+    Failed,
+    /// Nothing is known: the client went away, or the guard was dropped.
+    Abandoned,
+}
 
 /// What an operator wants of an endpoint (HAProxy's `set server … state`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

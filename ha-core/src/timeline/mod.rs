@@ -4,8 +4,9 @@ mod svg;
 mod text;
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Observer};
 use crate::time::Instant;
 
 /// The last events of a system, oldest first, in bounded memory.
@@ -96,6 +97,14 @@ impl Default for Timeline {
     /// Keeps the last 10,000 events, some 2 MB.
     fn default() -> Self {
         Self::with_capacity(10_000)
+    }
+}
+
+/// A timeline that several drivers write into.
+impl Observer for Mutex<Timeline> {
+    fn observe(&self, event: &Event) {
+        // A poisoned lock only means that a reader panicked; the timeline itself is whole.
+        self.lock().unwrap_or_else(PoisonError::into_inner).record(event.clone());
     }
 }
 

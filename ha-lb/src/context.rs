@@ -1,0 +1,71 @@
+//! What a pick is for.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::state::EndpointState;
+
+/// What is known of the work that an endpoint is picked for.
+///
+/// ```
+/// use std::net::IpAddr;
+/// use ha_lb::balancer::PickContext;
+///
+/// let client: IpAddr = "192.0.2.7".parse()?;
+/// let context = PickContext::new().with_client(client).with_hash_key(b"session-17");
+/// assert_eq!(context.client(), Some(client));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PickContext<'a> {
+    client: Option<IpAddr>,
+    hash_key: Option<&'a [u8]>,
+    excluded: &'a [Arc<EndpointState>],
+}
+
+impl<'a> PickContext<'a> {
+    /// Nothing is known.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { client: None, hash_key: None, excluded: &[] }
+    }
+
+    /// Sets who asks; hashing by source uses it.
+    #[must_use]
+    pub const fn with_client(mut self, client: IpAddr) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Sets the bytes that key-hashing algorithms place the work by.
+    #[must_use]
+    pub const fn with_hash_key(mut self, key: &'a [u8]) -> Self {
+        self.hash_key = Some(key);
+        self
+    }
+
+    /// Sets endpoints that must not be picked, because they were tried already.
+    #[must_use]
+    pub const fn with_excluded(mut self, excluded: &'a [Arc<EndpointState>]) -> Self {
+        self.excluded = excluded;
+        self
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// The bytes that key-hashing algorithms place the work by.
+    #[must_use]
+    pub const fn hash_key(&self) -> Option<&'a [u8]> {
+        self.hash_key
+    }
+
+    /// Whether `state` must not be picked.
+    #[must_use]
+    pub fn excludes(&self, state: &Arc<EndpointState>) -> bool {
+        self.excluded.iter().any(|excluded| Arc::ptr_eq(excluded, state))
+    }
+}
