@@ -73,7 +73,8 @@ pub enum RouterEvent {
         /// Why.
         why: Reject,
     },
-    /// Another router was active together with this one; the lower one yields.
+    /// Another router is active together with this one; the lower one yields. Told once for each
+    /// rival while this router is active.
     Rival {
         /// The other router.
         from: IpAddr,

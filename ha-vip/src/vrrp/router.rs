@@ -42,6 +42,8 @@ enum State {
         assert_after: Instant,
         /// Announce once more: a rival was heard, and an announcement of its may still follow.
         settle_at: Option<Instant>,
+        /// The rival that was told of; it is told of again after another one.
+        rival: Option<IpAddr>,
     },
     /// Priority 0 is said, the addresses are still served: make before break.
     Leaving {
@@ -259,8 +261,7 @@ impl Router {
             return;
         }
         let (theirs, ours) = (advert.priority, self.config.priority.get());
-        let priority = advert.priority;
-        out.push(Output::Event(RouterEvent::Rival { from, priority }));
+        self.tell_rival(from, theirs, out);
         if theirs > ours || (theirs == ours && from > self.source) {
             // RFC 9568 §6.4.3 (640): the other one wins. The last word tells it that it was not
             // alone, so that it announces the addresses again.
@@ -271,6 +272,15 @@ impl Router {
         } else {
             // RFC 9568 §6.4.3 (675): assert the active state at once.
             self.assert(out);
+        }
+    }
+
+    /// Tells of another active router once, not with each of its adverts.
+    fn tell_rival(&mut self, from: IpAddr, priority: u8, out: &mut Vec<Output>) {
+        if let State::Active { rival, .. } = &mut self.state
+            && rival.replace(from) != Some(from)
+        {
+            out.push(Output::Event(RouterEvent::Rival { from, priority }));
         }
     }
 
@@ -362,6 +372,7 @@ impl Router {
             since: self.now,
             assert_after: self.now,
             settle_at: None,
+            rival: None,
         };
         self.change(next, reason, out);
         // RFC 9568 §6.4.2 (380-420): advert, then gratuitous ARP or neighbour advertisement.

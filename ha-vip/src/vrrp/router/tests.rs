@@ -145,11 +145,13 @@ fn active_yields_to_a_higher_priority_or_address_with_a_last_word() {
 #[test]
 fn a_flood_of_rival_adverts_is_answered_at_most_twice_an_interval() {
     let (mut router, at) = active(100);
-    let mut answers = 0;
+    let (mut answers, mut events) = (0, 0);
     for step in 1..1_000 {
         let out = feed(&mut router, at + Duration::from_micros(step * 100), advert(LOWER, 50));
         answers += sent(&out).len();
+        events += out.iter().filter(|output| matches!(output, Output::Event(_))).count();
     }
+    assert_eq!(events, 1, "the rival is told of once");
     assert!(answers <= 3, "{answers} answers in one interval");
 }
 
