@@ -1,0 +1,240 @@
+//! What a failover of a floating address costs a client: `vrrp-router` beside keepalived, in one
+//! run, on one machine, with the same adverts.
+//!
+//! ```text
+//! cargo build --release --bins
+//! target/release/vip-failover --runs 10 > docs/measured/vip-failover.md
+//! ```
+//!
+//! Two hosts share an address (priorities 200 and 100); a client asks it every millisecond. Needs
+//! keepalived and nft; ends after about `runs` minutes.
+
+#![expect(clippy::print_stdout, reason = "the table is the result")]
+
+use std::error::Error;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use ha_core::time::{BootClock, Clock, Instant};
+use ha_lab::holders::HolderWatch;
+use ha_lab::prober::{Prober, Responder};
+use ha_lab::{Host, Lab, Process, ProcessSignal, find_program};
+
+type Failure = Box<dyn Error>;
+
+const VIP: &str = "10.77.0.100";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Measures failovers of vrrp-router and keepalived.
+#[derive(Debug, Parser)]
+struct Flags {
+    /// How often each case is run
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Times between adverts in ms
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 10])]
+    advert_ms: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Subject {
+    Ours,
+    Keepalived,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Event {
+    /// The active one loses power.
+    Crash,
+    /// The active one is stopped in order (SIGTERM).
+    Stop,
+    /// The two do not hear each other for a second; the client hears both.
+    Split,
+    /// The active one stands still and is cut off for a second, as a paused virtual machine.
+    Freeze,
+}
+
+const EVENTS: [Event; 4] = [Event::Crash, Event::Stop, Event::Split, Event::Freeze];
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(if *self == Self::Ours { "vrrp-router" } else { "keepalived" })
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Crash => "crash",
+            Self::Stop => "stop",
+            Self::Split => "split",
+            Self::Freeze => "freeze",
+        })
+    }
+}
+
+/// What one run showed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    /// The longest time without an answer, from the event to its end.
+    gap: Duration,
+    /// The same after the heal.
+    gap_after: Duration,
+    /// From the heal until only one host held the address.
+    settled: Duration,
+}
+
+fn main() -> Result<(), Failure> {
+    ha_lab::enter()?;
+    let flags = Flags::parse();
+    let version = Command::new(find_program("keepalived").ok_or("keepalived is not installed")?)
+        .arg("--version")
+        .output()?;
+    let version = String::from_utf8_lossy(&version.stderr).into_owned();
+    println!("# Failover of a floating address\n");
+    println!("Client gaps in ms, median / largest of {} runs; 1 ms probes.", flags.runs);
+    println!("keepalived: {}\n", version.lines().next().unwrap_or("unknown version"));
+    println!(
+        "| adverts | event | subject | gap | gap after the heal | one holder after the heal | stranded |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for advert_ms in &flags.advert_ms {
+        for event in EVENTS {
+            // Interleaved, so that a busy minute of the machine falls on both.
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..flags.runs {
+                ours.push(run(Subject::Ours, event, *advert_ms)?);
+                theirs.push(run(Subject::Keepalived, event, *advert_ms)?);
+            }
+            for (subject, runs) in [(Subject::Ours, ours), (Subject::Keepalived, theirs)] {
+                println!("| {advert_ms} ms | {event} | {subject} | {}", row(event, &runs));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn row(event: Event, runs: &[Run]) -> String {
+    let healed = matches!(event, Event::Split | Event::Freeze);
+    let cell = |value: fn(&Run) -> Duration| {
+        let mut values: Vec<f64> = runs.iter().map(|run| value(run).as_secs_f64() * 1e3).collect();
+        values.sort_by(f64::total_cmp);
+        let median = values.get(values.len() / 2).copied().unwrap_or_default();
+        format!("{median:.0} / {:.0}", values.last().copied().unwrap_or_default())
+    };
+    let after = |text: String| if healed { text } else { "—".to_owned() };
+    let stranded = runs.iter().filter(|run| run.gap_after > Duration::from_millis(500)).count();
+    format!(
+        "{} | {} | {} | {} |",
+        cell(|run| run.gap),
+        after(cell(|run| run.gap_after)),
+        after(cell(|run| run.settled)),
+        after(format!("{stranded} of {}", runs.len())),
+    )
+}
+
+fn run(subject: Subject, event: Event, advert_ms: u64) -> Result<Run, Failure> {
+    let folder = tempfile::tempdir()?;
+    let lab = Lab::new()?;
+    let lan = lab.network("lan")?;
+    let host = |name: &str, address: &str| lab.host(name).and_then(|host| host.join(&lan, address));
+    let client = host("client", "10.77.0.9/24")?;
+    let (a, b) = (host("a", "10.77.0.1/24")?, host("b", "10.77.0.2/24")?);
+    let watch = HolderWatch::start(VIP.parse()?, &[&a, &b])?;
+    let _responders = [Responder::start(&a, 7)?, Responder::start(&b, 7)?];
+    let first = start(subject, &a, 200, advert_ms, folder.path())?;
+    watch.wait_for(&[a.name()], PATIENCE)?;
+    start(subject, &b, 100, advert_ms, folder.path())?;
+    // Until both have said and announced all that they say at the start.
+    rest(Duration::from_millis(6_500));
+    let prober = Prober::start(&client, format!("{VIP}:7").parse()?, Duration::from_millis(1))?;
+    prober.wait_for_answer_by(a.name(), PATIENCE)?;
+    rest(Duration::from_millis(200));
+
+    let clock = BootClock::new();
+    let began = clock.now();
+    let mut healed = None;
+    match event {
+        Event::Crash => a.power_off()?,
+        Event::Stop => first.signal(ProcessSignal::Terminate)?,
+        Event::Split => lab.partition(&[&a], &[&b])?,
+        Event::Freeze => {
+            a.cut()?;
+            a.freeze()?;
+        }
+    }
+    rest(Duration::from_millis(1_000 + 4 * advert_ms));
+    if matches!(event, Event::Split | Event::Freeze) {
+        healed = Some(clock.now());
+        lab.heal()?;
+        a.thaw()?;
+        rest(Duration::from_millis(1_500 + 5 * advert_ms));
+    }
+    let report = prober.finish();
+    let longest = |from: Instant, to: Instant| {
+        let gaps = report.gaps.iter().filter(|gap| gap.to >= from && gap.from < to);
+        gaps.map(|gap| gap.to.since(gap.from.max(from))).max().unwrap_or_default()
+    };
+    let end = clock.now();
+    let overlaps = watch.finish().overlaps;
+    let together = overlaps.iter().map(|overlap| overlap.to).max();
+    Ok(Run {
+        gap: longest(began, healed.unwrap_or(end)),
+        gap_after: healed.map_or(Duration::ZERO, |healed| longest(healed, end)),
+        settled: healed.zip(together).map_or(Duration::ZERO, |(healed, to)| to.since(healed)),
+    })
+}
+
+fn start(
+    subject: Subject,
+    host: &Host,
+    priority: u8,
+    advert_ms: u64,
+    folder: &Path,
+) -> Result<Process, Failure> {
+    let mut command = match subject {
+        Subject::Ours => {
+            let mut command = Command::new(sibling("vrrp-router")?);
+            command.args(["--iface", "eth0", "--vrid", "51", "--vip", &format!("{VIP}/24")]);
+            command.args(["--priority", &priority.to_string()]);
+            command.args(["--advert-ms", &advert_ms.to_string()]);
+            command
+        }
+        Subject::Keepalived => {
+            let file = |ending: &str| folder.join(format!("{}.{ending}", host.name()));
+            let seconds = Duration::from_millis(advert_ms).as_secs_f64();
+            let config = format!(
+                "vrrp_instance V {{ state BACKUP\n interface eth0\n version 3\n \
+                 virtual_router_id 51\n priority {priority}\n advert_int {seconds}\n \
+                 virtual_ipaddress {{ {VIP}/24 }}\n }}\n"
+            );
+            std::fs::write(file("conf"), config)?;
+            let mut command = Command::new(find_program("keepalived").ok_or("no keepalived")?);
+            command.args(["--dont-fork", "--log-console", "--vrrp", "--use-file"]);
+            command.arg(file("conf")).arg("--pid").arg(file("pid"));
+            command.arg("--vrrp_pid").arg(file("vrrp.pid"));
+            command
+        }
+    };
+    Ok(host.spawn(&mut command)?)
+}
+
+/// A program that was built beside this one.
+fn sibling(name: &str) -> Result<PathBuf, Failure> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    let missing =
+        || format!("{} is not there; build it: cargo build --release --bins", path.display());
+    path.is_file().then(|| path.clone()).ok_or_else(|| missing().into())
+}
+
+fn rest(duration: Duration) {
+    let clock = BootClock::new();
+    let end = clock.now() + duration;
+    while clock.now() < end {
+        thread::park_timeout(end.since(clock.now()));
+    }
+}
