@@ -112,6 +112,8 @@ impl HolderWatch {
         for (host, socket) in &sockets {
             watched.list(host, socket).map_err(failed)?;
         }
+        // It was there when the watch began, not when the kernel's answer was read.
+        watched.state().events.iter_mut().for_each(|event| event.at = start);
         first.lab.tell_power(&watched);
         let seen = Arc::clone(&watched);
         let run = move |stop: &StopSign| {

@@ -16,9 +16,8 @@ use crate::address::VirtualAddress;
 const ANNOUNCE_AFTER: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
 
-/// How long a leaving router serves on after the successor's first advert: the RFC lets that one
-/// send the advert before it has the addresses.
-const LINGER: Duration = Duration::from_millis(10);
+/// How long a leaving router serves on at most after the successor's first advert.
+const MAX_LINGER: Duration = Duration::from_millis(10);
 
 /// How long a router that could not hold the addresses leaves them to others.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -76,6 +75,8 @@ enum After {
 ///     │             │ Fault │ successor heard, or      │ HandOver, Stop: priority 0 is sent
 ///     └─────────────────────┴────────────── Leaving ◀──┘ and the addresses are served on
 /// ```
+///
+/// A router that meets a higher one passes through *Leaving*, too, for a few milliseconds.
 ///
 /// Beyond the RFC: *Leaving* (the addresses stay until a successor is heard, so that a planned
 /// move has no gap), the word of a router that yields to a higher one (so that the winner learns
@@ -229,7 +230,7 @@ impl Router {
             State::Active { .. } => self.advert_in_active(from, advert, out),
             State::Leaving { next, successor_heard: false, .. } if advert.priority > 0 => {
                 self.learn(advert);
-                let until = self.now + LINGER;
+                let until = self.now + self.linger();
                 self.state = State::Leaving { until, next, successor_heard: true };
             }
             State::Initialize | State::Fault { .. } | State::Leaving { .. } => {}
@@ -264,11 +265,13 @@ impl Router {
         self.tell_rival(from, theirs, out);
         if theirs > ours || (theirs == ours && from > self.source) {
             // RFC 9568 §6.4.3 (640): the other one wins. The last word tells it that it was not
-            // alone, so that it announces the addresses again.
+            // alone, so that it announces the addresses again; they stay here for a moment, as
+            // one that preempts may not have them yet.
             self.send(ours, out);
             self.learn(advert);
-            self.become_backup(Reason::HigherPriority, out);
-            out.push(Output::Release);
+            let until = self.now + self.linger();
+            let next = State::Leaving { until, next: After::Backup, successor_heard: true };
+            self.change(next, Reason::HigherPriority, out);
         } else {
             // RFC 9568 §6.4.3 (675): assert the active state at once.
             self.assert(out);
@@ -340,6 +343,12 @@ impl Router {
         let patience = self.config.advert_interval + self.config.advert_interval / 2;
         let until = self.now + patience.max(Duration::from_millis(20));
         self.change(State::Leaving { until, next, successor_heard: false }, reason, out);
+    }
+
+    /// How long a leaving router serves on after the successor's first advert: the RFC lets that
+    /// one send the advert before it has the addresses. Half an advert interval at most.
+    fn linger(&self) -> Duration {
+        MAX_LINGER.min(self.config.advert_interval / 2)
     }
 
     fn leave(&mut self, next: After, reason: Reason, out: &mut Vec<Output>) {

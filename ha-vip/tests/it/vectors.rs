@@ -14,7 +14,7 @@ struct Vector {
     frame: Vec<u8>,
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> =
         text.chars().map(|c| u8::try_from(c.to_digit(16).expect("hex")).expect("4 bits")).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
