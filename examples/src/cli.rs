@@ -48,6 +48,18 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Asks the kernel to prefer this process: `nice` from -20 (most) to 19; 0 changes nothing.
+///
+/// A router that stands still while the machine is busy is taken for dead. Not being allowed to
+/// (`CAP_SYS_NICE`) is no reason not to serve: it is only logged.
+pub fn prefer(nice: i32) {
+    if nice != 0
+        && let Err(error) = rustix::process::setpriority_process(None, nice)
+    {
+        tracing::info!(nice, %error, "priority not changed");
+    }
+}
+
 /// Waits for SIGTERM or SIGINT.
 ///
 /// # Errors

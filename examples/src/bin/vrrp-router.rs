@@ -41,6 +41,11 @@ struct Flags {
     /// Take the addresses back from a router of lower priority
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     preempt: bool,
+    /// Scheduling priority, -20 to 19: how much the kernel prefers this program on a busy host;
+    /// 0 leaves it as it is, and not being allowed to is no error
+    #[arg(long, value_name = "N", default_value_t = -10, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(-20..=19))]
+    nice: i32,
 }
 
 fn advert_ms(text: &str) -> Result<u64, String> {
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    cli::prefer(flags.nice);
     let builder = RouterConfig::builder(flags.vrid)
         .priority(flags.priority)
         .advert_interval(Duration::from_millis(flags.advert_ms))

@@ -48,6 +48,7 @@ pub(crate) struct Balancer {
 
 /// Balances until SIGTERM; SIGUSR1 hands the address over to the other balancer.
 pub(crate) async fn run(balancer: &Balancer) -> Result<(), Box<dyn Error>> {
+    cli::prefer(-10);
     let lines = Arc::new(JsonLines::stdout());
     let observer: Arc<dyn Observer> = lines.clone();
     let mut switchover = signal(SignalKind::user_defined1())?;
