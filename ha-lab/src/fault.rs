@@ -12,6 +12,8 @@ use crate::network::parts;
 use crate::skip::find_program;
 use crate::{Host, LabError};
 
+/// How long a link may take to come up.
+const LINK_LIMIT: Duration = Duration::from_secs(10);
 /// How long freezing a host may take.
 const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -78,7 +80,8 @@ impl Host {
             }
         }
         self.inner.off.store(false, Ordering::SeqCst);
-        self.plug()
+        self.plug()?;
+        self.await_links()
     }
 
     /// Whether the power is off.
@@ -107,7 +110,8 @@ impl Host {
     pub fn uncut(&self) -> Result<(), LabError> {
         self.lab.fault(self.name().as_str(), "no longer cut off");
         self.inner.cut.store(false, Ordering::SeqCst);
-        self.plug()
+        self.plug()?;
+        self.await_links()
     }
 
     /// Pulls the cables: the interfaces of the host lose their carrier, which it can see.
@@ -127,7 +131,8 @@ impl Host {
     /// [`LabError::Kernel`].
     pub fn link_up(&self) -> Result<(), LabError> {
         self.lab.fault(self.name().as_str(), "link up");
-        self.set_carrier(true)
+        self.set_carrier(true)?;
+        self.await_links()
     }
 
     /// From now on loses so many percent of the frames from and to the host, 0 to 100, at random;
@@ -205,7 +210,37 @@ impl Host {
     pub(crate) fn mend(&self) -> Result<(), LabError> {
         self.inner.cut.store(false, Ordering::SeqCst);
         self.plug()?;
-        self.set_carrier(true)
+        self.set_carrier(true)?;
+        self.await_links()
+    }
+
+    /// Waits until frames pass on each of its links that is to have them. Before, what is sent is
+    /// lost without a word, and a kernel asks for a lost neighbour again after a second only.
+    pub(crate) fn await_links(&self) -> Result<(), LabError> {
+        let what = || format!("see the links of {} up", self.name());
+        let failed = |error| LabError::kernel(what(), error);
+        if self.is_off() || self.inner.cut.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let (kernel, switch) = (self.kernel(what)?, self.lab.switch(what)?);
+        let clock = BootClock::new();
+        let end = clock.now() + LINK_LIMIT;
+        for port in self.ports().clone() {
+            loop {
+                let here = kernel.netlink.is_forwarding(port.index).map_err(failed)?;
+                let there = switch.netlink.is_forwarding(port.switch_index).map_err(failed)?;
+                let (Some(here), Some(there)) = (here, there) else { break };
+                if here && there {
+                    break;
+                }
+                if clock.now() > end {
+                    let seen = format!("up here: {here}, at the switch: {there}");
+                    return Err(LabError::Timeout { what: what(), limit: LINK_LIMIT, seen });
+                }
+                std::thread::park_timeout(Duration::from_micros(200));
+            }
+        }
+        Ok(())
     }
 
     /// Makes its ports belong to their bridges or to none, as power and cut have it.

@@ -118,6 +118,7 @@ impl Host {
         let bridge = network.inner.index;
         ports.push(Port { index, address, name, switch_index, bridge });
         drop(ports);
+        self.await_links()?;
         Ok(self.clone())
     }
 

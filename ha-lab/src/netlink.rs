@@ -17,8 +17,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
@@ -128,6 +128,21 @@ impl Netlink {
         question.attributes.push(LinkAttribute::IfName(name.to_owned()));
         let answers = self.ask(RouteNetlinkMessage::GetLink(question), 0)?;
         answers.iter().find_map(as_link).ok_or_else(|| Errno::NODEV.into())
+    }
+
+    /// Whether frames pass: the link is up and, if it is a port of a bridge, forwards. A kernel
+    /// gets there a moment after its cable is plugged in, on a busy machine later. `None`: it was
+    /// switched off, so none are to pass.
+    pub(crate) fn is_forwarding(&self, index: u32) -> io::Result<Option<bool>> {
+        let mut question = LinkMessage::default();
+        question.header.index = index;
+        let answers = self.ask(RouteNetlinkMessage::GetLink(question), 0)?;
+        let message = answers.iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message) => Some(message),
+            _ => None,
+        });
+        let on = message.filter(|message| message.header.flags.contains(LinkFlags::Up));
+        Ok(on.map(|message| message.attributes.iter().all(passes)))
     }
 
     pub(crate) fn links(&self) -> io::Result<Vec<Link>> {
@@ -313,6 +328,22 @@ fn named(name: &str, mac: [u8; 6]) -> LinkMessage {
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     link.attributes.push(LinkAttribute::Address(mac.to_vec()));
     link
+}
+
+/// Whether this attribute of a link has nothing against frames.
+fn passes(attribute: &LinkAttribute) -> bool {
+    let is_open = |part: &InfoBridgePort| match part {
+        InfoBridgePort::State(state) => *state == BridgePortState::Forwarding,
+        _ => true,
+    };
+    match attribute {
+        LinkAttribute::OperState(state) => *state == State::Up,
+        LinkAttribute::LinkInfo(parts) => parts.iter().all(|part| match part {
+            LinkInfo::PortData(InfoPortData::BridgePort(parts)) => parts.iter().all(is_open),
+            _ => true,
+        }),
+        _ => true,
+    }
 }
 
 fn as_link(message: &RouteNetlinkMessage) -> Option<Link> {

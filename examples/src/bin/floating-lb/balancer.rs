@@ -72,6 +72,8 @@ pub(crate) async fn run(balancer: &Balancer) -> Result<(), Box<dyn Error>> {
     let service = Service::open(config, "eth0").await?.observed(&balancer.name, observer);
     let router = service.handle();
     let mut proxy = bind(balancer, &pool)?;
+    // Whoever cannot serve yet does not ask for the address.
+    until_a_backend_is_healthy(&pool).await;
     let routing = service.spawn();
 
     let mut stop = std::pin::pin!(cli::asked_to_stop());
@@ -99,6 +101,15 @@ pub(crate) async fn run(balancer: &Balancer) -> Result<(), Box<dyn Error>> {
         cut(serving.stop().await?);
         proxy = bind(balancer, &pool)?;
     }
+}
+
+/// Waits for the first good check, but not for ever: at least one balancer must have the address.
+async fn until_a_backend_is_healthy(pool: &Pool) {
+    let mut changes = pool.changes();
+    let healthy =
+        |pool: &Pool| pool.snapshot().iter().any(|(_, _, state)| state.health().is_healthy());
+    let checked = changes.wait_for(|_| healthy(pool));
+    drop(tokio::time::timeout(Duration::from_secs(2), checked).await);
 }
 
 /// Notes how many connections did not end within the grace time.
