@@ -116,6 +116,8 @@ pub struct Mesh {
     /// The highest view id seen anywhere.
     pub(super) highest: ViewId,
     pub(super) view: View,
+    /// From when on this node votes and vouches: an earlier life may have vouched until then.
+    pub(super) votes_at: Instant,
     /// Tell everybody at the end of this call.
     pub(super) news: bool,
     left: bool,
@@ -144,6 +146,7 @@ impl Mesh {
             agreed: none,
             highest: ViewId::new(0),
             view: View::new(ViewId::new(0), [], false),
+            votes_at: now + config.dead_after,
             news: false,
             left: false,
             goodbyes: 0,
@@ -344,7 +347,8 @@ impl Mesh {
             let listed = |proposal: &Proposal| {
                 proposal.members.iter().any(|(m, life)| m == name && *life == peer.incarnation)
             };
-            let vouches = !peer.gone && listed(&self.installed) && listed(&self.agreed);
+            let vouches =
+                self.votes() && !peer.gone && listed(&self.installed) && listed(&self.agreed);
             peer.entry(name, hears, vouches)
         });
         Message {
@@ -485,7 +489,8 @@ impl Machine for Mesh {
         }
         let verdict = FailureDetector::deadline(&self.detector, self.now);
         let heartbeat = self.next_heartbeat.min(self.next_knock);
-        let soonest = [verdict, self.voucher_ends()].into_iter().flatten().min();
+        let votes_at = Some(self.votes_at).filter(|at| *at > self.now);
+        let soonest = [verdict, self.voucher_ends(), votes_at].into_iter().flatten().min();
         Some(soonest.map_or(heartbeat, |at| at.min(heartbeat)))
     }
 }

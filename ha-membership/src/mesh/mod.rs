@@ -14,7 +14,8 @@
 //! back. It agrees to a view without a member only when it has vouched for nothing of it for
 //! `dead_after`; the member counts a vouching voter only for [`MeshConfig::voucher`], from the
 //! moment it *sent* that heartbeat. Two majorities share a voter. So whoever is not in a new view
-//! has lost quorum before anybody has the new view. Exceptions: a clock whose rate is off by more
+//! has lost quorum before anybody is quorate in the new view. A node that has just started neither
+//! votes nor vouches for `dead_after`, as it does not know what its earlier life said. Exceptions: a clock whose rate is off by more
 //! than a tenth, and a process that was paused and acts before its mesh was ticked.
 
 mod config;

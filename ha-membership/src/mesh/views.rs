@@ -127,6 +127,11 @@ impl Mesh {
         Some(peer.vouches_from? + self.config.voucher())
     }
 
+    /// Whether this life is old enough to vote: what an earlier one has promised is over.
+    pub(super) fn votes(&self) -> bool {
+        self.now >= self.votes_at
+    }
+
     /// When the next voucher ends.
     pub(super) fn voucher_ends(&self) -> Option<Instant> {
         let ends = self.peers.keys().filter_map(|name| self.voucher(name));
@@ -136,7 +141,8 @@ impl Mesh {
     fn is_quorate(&mut self) -> bool {
         let Some(quorum) = &self.config.quorum else { return false };
         let vouches = |name: &NodeName| {
-            *name == self.config.me || self.voucher(name).is_some_and(|end| end > self.now)
+            (*name == self.config.me && self.votes())
+                || self.voucher(name).is_some_and(|end| end > self.now)
         };
         let members = self.installed.members.iter().map(|(name, _)| name);
         let present = members.filter(|name| vouches(name)).cloned().collect();
@@ -163,7 +169,8 @@ impl Mesh {
         for (name, member) in view.members() {
             let before = self.view.members().get(name);
             let before = before.filter(|before| before.incarnation == member.incarnation);
-            if before.is_none_or(|before| before.standing == member.standing) {
+            let left = self.peers.get(name).is_some_and(|peer| peer.left);
+            if left || before.is_none_or(|before| before.standing == member.standing) {
                 continue;
             }
             let name = name.clone();

@@ -43,6 +43,16 @@ fn config(me: usize, cluster: usize, life: u64, votes: bool) -> MeshConfig {
 
 type Members = Vec<(NodeName, Incarnation)>;
 
+/// A datagram; the trace shows only its length.
+#[derive(Clone)]
+pub(crate) struct Packet(SocketAddr, Vec<u8>);
+
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.1.len())
+    }
+}
+
 /// A host; `life` is on its disk.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -55,7 +65,7 @@ pub(crate) struct Host {
 
 impl Node for Host {
     type Machine = Mesh;
-    type Message = (SocketAddr, Vec<u8>);
+    type Message = Packet;
 
     fn start(&mut self, context: &mut Context<'_, Self>) -> Mesh {
         self.life += 1;
@@ -64,7 +74,7 @@ impl Node for Host {
         Mesh::new(config, context.now())
     }
 
-    fn receive(&mut self, _: NodeIndex, (from, bytes): Self::Message) -> Option<MeshInput> {
+    fn receive(&mut self, _: NodeIndex, Packet(from, bytes): Packet) -> Option<MeshInput> {
         Some(MeshInput::Heard(0, from, Message::decode(&bytes).expect("ours")))
     }
 
@@ -77,7 +87,7 @@ impl Node for Host {
             MeshOutput::Send { to, message, .. } => {
                 let node = (0..self.cluster).find(|node| address(*node) == to).expect("a node");
                 let from = address(context.node().get());
-                context.send(NodeIndex::new(node), (from, message.encode()));
+                context.send(NodeIndex::new(node), Packet(from, message.encode()));
             }
             MeshOutput::View(view) => {
                 context.note(format!("{view:?}"));
