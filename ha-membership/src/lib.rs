@@ -11,7 +11,7 @@
 //!
 //! | trait | what it answers | implementations here |
 //! |---|---|---|
-//! | [`Membership`] | who is there? | [`BusMembership`] in one process, [`StaticMembership`] |
+//! | [`Membership`] | who is there? | `MeshService` (the driver of [`mesh::Mesh`]) on a network, `BusMembership` in one process, [`StaticMembership`] |
 //! | [`FailureDetector`](detector::FailureDetector) | is it still there? | [`DeadlineDetector`](detector::DeadlineDetector) |
 //! | [`QuorumPolicy`](quorum::QuorumPolicy) | may we act for all? | [`VoteQuorum`](quorum::VoteQuorum) |
 //! | [`LeaseStore`](lease::LeaseStore) | may I act, until when? | [`MemoryLeases`](lease::MemoryLeases) |
@@ -47,7 +47,7 @@
 //!
 //! # Guarantees and their limits
 //!
-//! - A view is one node's own: two nodes may see different members at one moment. Whatever must be
+//! - A view of the bus is one node's own; views of the mesh are agreed, see [`mesh`]. Yet two nodes may see different members at one moment. Whatever must be
 //!   at most one hangs on a lease or on the store, not on a view.
 //! - A member that was not heard is *unreachable*, not gone: it may still hold what it held. It is
 //!   gone when it said goodbye or was confirmed to be off.
@@ -56,7 +56,7 @@
 //!
 //! # Features
 //!
-//! - `tokio` (default): [`Bus`] and [`store::MemoryStore`].
+//! - `tokio` (default): `Bus`, `store::MemoryStore` and `mesh::MeshService`.
 
 #![forbid(unsafe_code)]
 
@@ -66,9 +66,11 @@ pub mod detector;
 mod key;
 pub mod lease;
 mod membership;
+pub mod mesh;
 pub mod quorum;
 pub mod roster;
 pub mod store;
+pub mod transport;
 mod view;
 
 #[cfg(feature = "tokio")]

@@ -5,12 +5,18 @@
 mod bus;
 #[path = "it/detector.rs"]
 mod detector;
+#[path = "it/invariants/mod.rs"]
+mod invariants;
 #[path = "it/lease.rs"]
 mod lease;
+#[path = "it/mesh.rs"]
+mod mesh;
 #[path = "it/quorum.rs"]
 mod quorum;
 #[path = "it/roster.rs"]
 mod roster;
+#[path = "it/sealed.rs"]
+mod sealed;
 #[path = "it/store.rs"]
 mod store;
 

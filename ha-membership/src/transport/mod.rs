@@ -1,0 +1,7 @@
+//! What carries messages between nodes safely.
+
+mod key_file;
+mod sealed;
+
+pub use self::key_file::{KeyFileError, SharedKey};
+pub use self::sealed::{OpenError, SealError, Sealed, SealedStats, SessionId};
