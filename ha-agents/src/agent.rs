@@ -180,6 +180,12 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
+    /// This node has no agent for it.
+    #[error("cannot run {resource}: this node has no agent for it; add one before ordering")]
+    NoAgent {
+        /// The resource.
+        resource: ResourceName,
+    },
     /// The time was up.
     #[error(
         "cannot tell whether {what} of {resource} was done: no answer in {limit:?}{}; raise its timeout, or look why it takes so long",
@@ -218,7 +224,7 @@ impl AgentError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::Unsupported { .. } => Effect::None,
+            Self::NoAgent { .. } | Self::Unsupported { .. } => Effect::None,
             Self::Io { .. } | Self::TimedOut { .. } => Effect::Unknown,
         }
     }

@@ -42,6 +42,7 @@
 
 mod agent;
 mod diagnose;
+pub mod executor;
 #[cfg(all(feature = "ocf", feature = "tokio"))]
 mod family;
 pub mod fence;

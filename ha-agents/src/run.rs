@@ -44,7 +44,11 @@ pub(crate) enum Ended {
 /// # Cancel safety
 ///
 /// A drop kills the process group.
-pub(crate) async fn run(mut command: Command, limit: Duration, grace: Duration) -> io::Result<Ended> {
+pub(crate) async fn run(
+    mut command: Command,
+    limit: Duration,
+    grace: Duration,
+) -> io::Result<Ended> {
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
     let mark = format!("{}-{number}", std::process::id());
     command.env(MARK, &mark).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

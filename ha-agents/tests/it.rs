@@ -1,12 +1,16 @@
 //! The tests of ha-agents that go through its public face, with real processes.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[path = "it/executor.rs"]
+mod executor;
+#[path = "it/executor_laws.rs"]
+mod executor_laws;
 #[path = "it/fence.rs"]
 mod fence;
-#[path = "it/native.rs"]
-mod native;
 #[path = "it/metadata.rs"]
 mod metadata;
+#[path = "it/native.rs"]
+mod native;
 #[path = "it/ocf.rs"]
 mod ocf;
 #[path = "it/ocf_real.rs"]

@@ -88,7 +88,9 @@ pub enum OcfError {
         agent: String,
     },
     /// It did not give its metadata.
-    #[error("cannot use {agent}: asked for its metadata it answered {answer}; mend or reinstall it")]
+    #[error(
+        "cannot use {agent}: asked for its metadata it answered {answer}; mend or reinstall it"
+    )]
     NoMetadata {
         /// The agent, as `ocf:PROVIDER:TYPE`.
         agent: String,

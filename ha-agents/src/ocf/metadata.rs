@@ -203,7 +203,8 @@ impl AgentMetadata {
                     || other.replaced_with.contains(&parameter.name)
             });
             if !has(&parameter.name) && !older.into_iter().any(|other| has(&other.name)) {
-                let what = if parameter.summary.is_empty() { "a value" } else { &parameter.summary };
+                let what =
+                    if parameter.summary.is_empty() { "a value" } else { &parameter.summary };
                 problems.add(&parameter.name, "(nothing)", format!("it is required: {what}"));
             }
         }
@@ -366,7 +367,8 @@ mod tests {
         {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "-1", "1 fortnight", "99999999999999999999", "18446744073709551615h"] {
+        for text in ["", "s", "-1", "1 fortnight", "99999999999999999999", "18446744073709551615h"]
+        {
             assert_eq!(duration(text), None, "{text}");
         }
     }

@@ -91,11 +91,9 @@ impl Script {
                     let reason = format!("cannot execute {}: {error}", path.display());
                     Ok(Report::new(outcome, reason))
                 }
-                None => Err(AgentError::Io {
-                    resource: context.resource.clone(),
-                    what,
-                    source: error,
-                }),
+                None => {
+                    Err(AgentError::Io { resource: context.resource.clone(), what, source: error })
+                }
             },
         }
     }
@@ -123,8 +121,7 @@ fn variables(action: &str, context: &OpContext) -> BTreeMap<String, String> {
         (format!("OCF_RESKEY_CRM_meta_{}", name.replace('-', "_")), value.clone())
     });
     let parameters = context.parameters.iter();
-    let parameters =
-        parameters.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone()));
+    let parameters = parameters.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone()));
     parameters.chain(meta).chain(own).collect()
 }
 
@@ -141,10 +138,7 @@ fn reason(outcome: Outcome, status: ExitStatus, details: &RunDetails) -> String 
     let lines = || details.errors.lines().rev().map(str::trim);
     let given = lines().find_map(|line| line.split_once(REASON)).map(|(_, reason)| reason.trim());
     let given = given.filter(|reason| !reason.is_empty());
-    let fine = matches!(
-        outcome,
-        Outcome::Success | Outcome::NotRunning | Outcome::RunningPromoted
-    );
+    let fine = matches!(outcome, Outcome::Success | Outcome::NotRunning | Outcome::RunningPromoted);
     let reason = match given {
         Some(reason) => reason.to_owned(),
         None if fine => return String::new(),

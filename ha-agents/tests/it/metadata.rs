@@ -29,7 +29,10 @@ fn an_agents_words_are_understood() {
     let stateful = read("ocf/pacemaker-Stateful.xml");
     let roles: Vec<_> = stateful.actions.iter().filter_map(|action| action.role).collect();
     assert_eq!(roles, [Role::Promoted, Role::Unpromoted]);
-    assert_eq!(stateful.parameter("state").and_then(|it| it.unique_group.as_deref()), Some("state"));
+    assert_eq!(
+        stateful.parameter("state").and_then(|it| it.unique_group.as_deref()),
+        Some("state")
+    );
     assert!(stateful.parameter("envfile").is_some_and(|it| it.reloadable));
     assert!(stateful.brief().promotable);
 

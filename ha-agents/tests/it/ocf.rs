@@ -115,7 +115,9 @@ fn the_answer_is_the_code_with_its_reason_and_what_was_said() {
         let report = agent.stop(&context).await.expect("an answer");
         assert_eq!((report.outcome, report.reason.as_str()), (Outcome::Success, ""));
         let output = report.run.expect("details").output;
-        assert!(output.len() < 70_000 && output.starts_with("xxx") && output.ends_with("the end\n"));
+        assert!(
+            output.len() < 70_000 && output.starts_with("xxx") && output.ends_with("the end\n")
+        );
 
         let report = agent.monitor(&context, Check::PROBE).await.expect("an answer");
         assert_eq!((report.outcome, report.code), (Outcome::GenericError, None));
