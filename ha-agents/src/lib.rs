@@ -36,7 +36,10 @@
 //!
 //! # Features
 //!
-//! - `tokio` (default): [`native::Process`], [`native::Closures`] and [`fence::FenceCommand`].
+//! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
+//!   scripts as resource agents.
+//! - `tokio` (default): `native::Process`, `native::Closures`, `fence::FenceCommand` and the
+//!   driver of the [`executor`].
 
 #![forbid(unsafe_code)]
 
