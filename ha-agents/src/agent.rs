@@ -10,6 +10,7 @@ use ha_core::effect::Effect;
 use ha_core::id::{OpId, ResourceName};
 use ha_core::role::Role;
 
+use crate::diagnose::Diagnosis;
 use crate::outcome::Outcome;
 
 /// What every operation is told.
@@ -24,6 +25,11 @@ pub struct OpContext {
     pub timeout: Duration,
     /// The parameters of the resource.
     pub parameters: BTreeMap<String, String>,
+    /// How often it is repeated; `None`: it is done once.
+    pub interval: Option<Duration>,
+    /// What the cluster tells the agent besides (Pacemaker's meta attributes, such as
+    /// `clone-max`); OCF scripts get them as `OCF_RESKEY_CRM_meta_*`.
+    pub meta: BTreeMap<String, String>,
 }
 
 impl OpContext {
@@ -31,7 +37,8 @@ impl OpContext {
     #[must_use]
     pub const fn new(resource: ResourceName, op: OpId) -> Self {
         let timeout = Duration::from_secs(20);
-        Self { resource, op, timeout, parameters: BTreeMap::new() }
+        let parameters = BTreeMap::new();
+        Self { resource, op, timeout, parameters, interval: None, meta: BTreeMap::new() }
     }
 
     /// Sets how long it may take.
@@ -45,6 +52,20 @@ impl OpContext {
     #[must_use]
     pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.parameters.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets how often it is repeated.
+    #[must_use]
+    pub const fn every(mut self, interval: Duration) -> Self {
+        self.interval = Some(interval);
+        self
+    }
+
+    /// Sets one meta attribute, such as `clone-max`.
+    #[must_use]
+    pub fn meta(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.meta.insert(name.into(), value.into());
         self
     }
 
@@ -70,7 +91,7 @@ impl OpContext {
                     return Err(AgentError::Io { resource: self.resource.clone(), what, source });
                 }
                 let (resource, limit) = (self.resource.clone(), self.timeout);
-                Err(AgentError::TimedOut { resource, what, limit })
+                Err(AgentError::TimedOut { resource, what, limit, diagnosis: None })
             }
         }
     }
@@ -104,18 +125,34 @@ pub struct Report {
     pub code: Option<i32>,
     /// Why, for a person; empty if all is well.
     pub reason: String,
+    /// What the process said and how it ended, where there was one.
+    pub run: Option<Box<RunDetails>>,
+}
+
+/// What a process of an agent said, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RunDetails {
+    /// Its standard output; of more than 64 KiB the first and the last 32 KiB.
+    pub output: String,
+    /// Its standard error, likewise.
+    pub errors: String,
+    /// The signal that killed it, if one did.
+    pub signal: Option<i32>,
+    /// How long it ran.
+    pub duration: Duration,
 }
 
 impl Report {
     /// All is well.
     #[must_use]
     pub const fn success() -> Self {
-        Self { outcome: Outcome::Success, code: None, reason: String::new() }
+        Self { outcome: Outcome::Success, code: None, reason: String::new(), run: None }
     }
 
     /// Another answer, and why.
     pub fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self { outcome, code: None, reason: reason.into() }
+        Self { outcome, code: None, reason: reason.into(), run: None }
     }
 }
 
@@ -143,9 +180,16 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
+    /// This node has no agent for it.
+    #[error("cannot run {resource}: this node has no agent for it; add one before ordering")]
+    NoAgent {
+        /// The resource.
+        resource: ResourceName,
+    },
     /// The time was up.
     #[error(
-        "cannot tell whether {what} of {resource} was done: no answer in {limit:?}; raise its timeout, or look why it takes so long"
+        "cannot tell whether {what} of {resource} was done: no answer in {limit:?}{}; raise its timeout, or look why it takes so long",
+        told(diagnosis.as_deref())
     )]
     TimedOut {
         /// The resource.
@@ -154,6 +198,8 @@ pub enum AgentError {
         what: &'static str,
         /// How long it was given.
         limit: Duration,
+        /// What its processes were doing then, where it has some.
+        diagnosis: Option<Box<Diagnosis>>,
     },
     /// The agent does not know the operation.
     #[error("cannot {what} {resource}: its agent does not support it; do not ask for it")]
@@ -165,12 +211,20 @@ pub enum AgentError {
     },
 }
 
+/// The diagnosis as a part of a sentence.
+fn told(diagnosis: Option<&Diagnosis>) -> String {
+    match diagnosis {
+        Some(diagnosis) if !diagnosis.processes.is_empty() => format!(" (it was at: {diagnosis})"),
+        _ => String::new(),
+    }
+}
+
 impl AgentError {
     /// Whether the operation may have happened all the same.
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::Unsupported { .. } => Effect::None,
+            Self::NoAgent { .. } | Self::Unsupported { .. } => Effect::None,
             Self::Io { .. } | Self::TimedOut { .. } => Effect::Unknown,
         }
     }
@@ -277,6 +331,16 @@ pub trait ResourceAgent: fmt::Debug + Send + Sync {
         unsupported(context, "demote")
     }
 
+    /// Waits until the resource, which was started, has ended by itself, and says how. An agent
+    /// that cannot know without being asked waits for ever.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    async fn death(&self) -> String {
+        std::future::pending().await
+    }
+
     /// Tells it that something is about to happen to its copies, or has happened.
     ///
     /// # Errors
@@ -338,6 +402,9 @@ macro_rules! forward {
             }
             async fn demote(&self, context: &OpContext) -> OpResult {
                 (**self).demote(context).await
+            }
+            async fn death(&self) -> String {
+                (**self).death().await
             }
             async fn notify(&self, context: &OpContext) -> OpResult {
                 (**self).notify(context).await

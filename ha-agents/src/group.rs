@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::driver::{Readiness, pause};
@@ -23,7 +24,7 @@ const BURIAL_POLLS: u32 = 1_000;
 pub(crate) struct Group {
     pub(crate) child: Child,
     leader: Pid,
-    exit: Readiness,
+    exit: Arc<Readiness>,
     reaped: bool,
 }
 
@@ -33,7 +34,7 @@ impl Group {
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let leader = id.ok_or_else(|| io::Error::other("a new child without a process id"))?;
-        let exit = Readiness::new(pidfd_open(leader, PidfdFlags::NONBLOCK)?)?;
+        let exit = Arc::new(Readiness::new(pidfd_open(leader, PidfdFlags::NONBLOCK)?)?);
         Ok(Self { child, leader, exit, reaped: false })
     }
 
@@ -41,13 +42,25 @@ impl Group {
     ///
     /// Cancel safe.
     pub(crate) async fn exited(&self) -> io::Result<()> {
-        self.exit
-            .read(|fd| match ended(WaitId::PidFd(fd)) {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
-                Err(error) => Err(error),
-            })
-            .await
+        has_ended(&self.exit).await
+    }
+
+    /// The leader's number.
+    pub(crate) const fn leader(&self) -> Pid {
+        self.leader
+    }
+
+    /// What [`has_ended`] waits on, for somebody who does not own the group.
+    pub(crate) fn exit(&self) -> Arc<Readiness> {
+        Arc::clone(&self.exit)
+    }
+
+    /// Reaps a leader that has ended and leaves the others of its group alone.
+    ///
+    /// Cancel safe: the group is let go from the first poll on.
+    pub(crate) async fn release(&mut self) -> io::Result<ExitStatus> {
+        self.reaped = true;
+        self.child.wait().await
     }
 
     /// Whether the leader has ended.
@@ -87,12 +100,24 @@ impl Group {
         Ok(status)
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if !self.reaped {
             // An error means that nobody is left in the group.
             let _nobody_left = kill_process_group(self.leader, signal);
         }
     }
+}
+
+/// Waits until the leader has ended; it is not reaped yet.
+///
+/// Cancel safe.
+pub(crate) async fn has_ended(exit: &Readiness) -> io::Result<()> {
+    exit.read(|fd| match ended(WaitId::PidFd(fd)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error),
+    })
+    .await
 }
 
 fn ended(id: WaitId<'_>) -> io::Result<bool> {

@@ -36,20 +36,32 @@
 //!
 //! # Features
 //!
-//! - `tokio` (default): [`native::Process`], [`native::Closures`] and [`fence::FenceCommand`].
+//! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
+//!   scripts as resource agents.
+//! - `tokio` (default): `native::Process`, `native::Closures`, `fence::FenceCommand` and the
+//!   driver of the [`executor`].
 
 #![forbid(unsafe_code)]
 
 mod agent;
+mod diagnose;
+pub mod executor;
+#[cfg(all(feature = "ocf", feature = "tokio"))]
+mod family;
 pub mod fence;
 #[cfg(feature = "tokio")]
 mod group;
 pub mod native;
+#[cfg(feature = "ocf")]
+pub mod ocf;
 mod outcome;
+#[cfg(all(feature = "ocf", feature = "tokio"))]
+mod run;
 
 pub use crate::agent::{
-    AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
+    AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent, RunDetails,
 };
+pub use crate::diagnose::{Diagnosis, ProcessState};
 pub use crate::outcome::{Meaning, Operation, Outcome, Severity};
 
 /// The code of the README, so that it is compiled.

@@ -1,13 +1,24 @@
 //! The tests of ha-agents that go through its public face, with real processes.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[path = "it/executor.rs"]
+mod executor;
+#[path = "it/executor_laws.rs"]
+mod executor_laws;
 #[path = "it/fence.rs"]
 mod fence;
+#[path = "it/metadata.rs"]
+mod metadata;
 #[path = "it/native.rs"]
 mod native;
+#[path = "it/ocf.rs"]
+mod ocf;
+#[path = "it/ocf_real.rs"]
+mod ocf_real;
 #[path = "it/outcome.rs"]
 mod outcome;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,6 +34,19 @@ fn context() -> OpContext {
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
+}
+
+/// Writes an executable file.
+///
+/// Copied by a process that has ended: were it written by us, a test that forks at that moment
+/// would keep the file open for writing, and it could not be executed ("text file busy").
+fn executable(path: &Path, text: &str) {
+    let source = path.with_extension("source");
+    std::fs::write(&source, text).expect("a script");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&source, mode).expect("permissions");
+    let copied = std::process::Command::new("cp").args([source.as_path(), path]).status();
+    assert!(copied.expect("cp").success());
 }
 
 /// Waits until `file` has a whole line, and returns what is in it; a test that hangs has failed.

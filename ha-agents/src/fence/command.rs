@@ -190,6 +190,31 @@ impl FenceCommand {
         })
     }
 
+    /// What the program says of itself: its parameters and actions.
+    ///
+    /// # Errors
+    ///
+    /// [`FenceError`]: it cannot be asked, or what it says is not metadata.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a drop kills the program, which changes nothing.
+    #[cfg(feature = "ocf")]
+    pub async fn metadata(&self) -> Result<crate::ocf::AgentMetadata, FenceError> {
+        let action = "metadata";
+        let answer = self.ask(action, None).await?;
+        if !answer.status.success() {
+            return Err(self.failed(action, self.device.clone(), &answer));
+        }
+        let text = String::from_utf8_lossy(&answer.output);
+        crate::ocf::AgentMetadata::parse(&text).map_err(|error| FenceError::Failed {
+            device: self.device.clone(),
+            action,
+            target: self.device.clone(),
+            answer: error.to_string(),
+        })
+    }
+
     async fn act(&self, action: &'static str, node: &NodeName) -> Result<(), FenceError> {
         let answer = self.ask(action, Some(node)).await?;
         if answer.status.success() {

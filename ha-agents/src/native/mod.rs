@@ -2,12 +2,16 @@
 
 #[cfg(feature = "tokio")]
 mod closure;
+#[cfg(feature = "tokio")]
+mod deaths;
 mod dummy;
 #[cfg(feature = "tokio")]
 mod process;
 
 #[cfg(feature = "tokio")]
 pub use self::closure::Closures;
+#[cfg(feature = "tokio")]
+pub use self::deaths::Deaths;
 pub use self::dummy::Dummy;
 #[cfg(feature = "tokio")]
 pub use self::process::Process;

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 use crate::group::Group;
+use crate::native::deaths::{Deaths, Life};
 use crate::outcome::Outcome;
 
 /// How often a start asks whether the process serves yet.
@@ -57,6 +58,7 @@ pub struct Process {
     stop_grace: Duration,
     ready: Option<Arc<dyn Fn() -> ReadyFuture + Send + Sync>>,
     running: Mutex<Option<Group>>,
+    life: Life,
 }
 
 impl Process {
@@ -74,6 +76,7 @@ impl Process {
             stop_grace: Duration::from_secs(10),
             ready: None,
             running: Mutex::new(None),
+            life: Life::default(),
         }
     }
 
@@ -126,6 +129,14 @@ impl Process {
         self.running.lock().await.as_ref().and_then(|group| group.child.id())
     }
 
+    /// The deaths of the process from now on, each once, as they happen: what ended by a
+    /// [`stop`](ResourceAgent::stop) is not among them. A process that has ended unseen until now
+    /// is.
+    #[must_use]
+    pub fn deaths(&self) -> Deaths {
+        self.life.deaths()
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(&self.env).stdin(Stdio::null());
@@ -137,17 +148,20 @@ impl Process {
 
     async fn bring_up(&self, running: &mut Option<Group>) -> OpResult {
         if running.as_ref().is_some_and(Group::has_exited) {
-            bury(running).await;
+            self.bury(running).await;
         }
         if running.is_none() {
             match Group::spawn(&mut self.command()) {
-                Ok(group) => *running = Some(group),
+                Ok(group) => {
+                    self.life.began(group.exit());
+                    *running = Some(group);
+                }
                 Err(error) => return Ok(refusal(&error)),
             }
         }
         while !self.is_ready().await {
             if running.as_ref().is_none_or(Group::has_exited) {
-                let reason = bury(running).await;
+                let reason = self.bury(running).await;
                 return Ok(Report::new(Outcome::GenericError, reason));
             }
             if let Err(error) = pause(READY_POLL).await {
@@ -161,10 +175,24 @@ impl Process {
         match running {
             None => Ok(Report::new(Outcome::NotRunning, "")),
             Some(group) if group.has_exited() => {
-                Ok(Report::new(Outcome::NotRunning, bury(running).await))
+                Ok(Report::new(Outcome::NotRunning, self.bury(running).await))
             }
             Some(_) if self.is_ready().await => Ok(Report::success()),
             Some(_) => Ok(Report::new(Outcome::GenericError, "it runs but does not serve")),
+        }
+    }
+
+    /// Reaps a leader that has ended, with what is left of its group; says how it ended.
+    async fn bury(&self, running: &mut Option<Group>) -> String {
+        let Some(group) = running.as_mut() else {
+            return String::new();
+        };
+        self.life.fell();
+        let end = group.reap().await;
+        *running = None;
+        match end {
+            Ok(status) => format!("the process ended: {status}"),
+            Err(error) => format!("the process ended: {error}"),
         }
     }
 
@@ -173,19 +201,6 @@ impl Process {
             Some(ready) => ready().await,
             None => true,
         }
-    }
-}
-
-/// Reaps a leader that has ended, with what is left of its group; says how it ended.
-async fn bury(running: &mut Option<Group>) -> String {
-    let Some(group) = running.as_mut() else {
-        return String::new();
-    };
-    let end = group.reap().await;
-    *running = None;
-    match end {
-        Ok(status) => format!("the process ended: {status}"),
-        Err(error) => format!("the process ended: {error}"),
     }
 }
 
@@ -217,6 +232,7 @@ impl ResourceAgent for Process {
             let Some(group) = running.as_mut() else {
                 return Ok(Report::success());
             };
+            self.life.is_stopped();
             match group.end(self.stop_grace).await {
                 Ok(_) => {
                     *running = None;
@@ -237,6 +253,11 @@ impl ResourceAgent for Process {
             self.look(&mut running).await
         };
         context.limit("monitor", work).await
+    }
+
+    async fn death(&self) -> String {
+        self.deaths().next().await;
+        "the process ended by itself".to_owned()
     }
 
     fn metadata(&self) -> Metadata {

@@ -1,7 +1,6 @@
 //! Fencing by a switch in memory and by real programs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use ha_core::driver::pause;
 use ha_core::effect::Effect;
 use ha_core::id::NodeName;
 
-use super::{block_on, line_in, runs};
+use super::{block_on, executable, line_in, runs};
 
 fn node(name: &str) -> NodeName {
     name.parse().expect("a name")
@@ -40,13 +39,7 @@ esac
 "#,
         dir = dir.display(),
     );
-    // Copied by a process that has ended: were it written by us, a test that forks at that moment
-    // would keep the file open for writing, and it could not be executed ("text file busy").
-    let source = dir.join("source");
-    fs::write(&source, text).expect("a script");
-    fs::set_permissions(&source, fs::Permissions::from_mode(0o755)).expect("permissions");
-    let copied = std::process::Command::new("cp").args([&source, &path]).status();
-    assert!(copied.expect("cp").success());
+    executable(&path, &text);
     path
 }
 
@@ -155,5 +148,45 @@ fn a_switch_in_memory_fails_as_told() {
         switch.mend(&n1);
         switch.on(&n1).await.expect("done");
         assert_eq!(switch.log(), [("off", n1.clone()), ("on", n1)]);
+    });
+}
+
+/// The real `fence_dummy` of Debian's package fence-agents.
+#[test]
+fn the_real_fence_dummy_is_spoken_to() {
+    let Some(program) = ha_lab::find_program("fence_dummy") else {
+        return ha_lab::skip("fence_dummy is not here; install it (Debian: fence-agents)");
+    };
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("status").display().to_string();
+        let n1 = node("n1");
+        let agent = FenceCommand::builder("dummy", program.clone())
+            .parameter("status_file", &file)
+            .build()
+            .expect("valid");
+        agent.monitor().await.expect("it answers");
+        agent.on(&n1).await.expect("on");
+        assert_eq!(agent.status(&n1).await.expect("an answer"), Power::On);
+        agent.off(&n1).await.expect("off");
+        assert_eq!(agent.status(&n1).await.expect("an answer"), Power::Off);
+        agent.off(&n1).await.expect("off, though it was off already");
+        agent.reboot(&n1).await.expect("rebooted");
+        assert_eq!(agent.status(&n1).await.expect("an answer"), Power::On);
+        let error = agent.list().await.expect_err("fence_dummy cannot list");
+        assert_eq!(error.effect(), Effect::Unknown, "{error}");
+
+        let metadata = agent.metadata().await.expect("metadata");
+        assert_eq!(metadata.name, "fence_dummy");
+        assert!(metadata.knows("off") && metadata.parameter("status_file").is_some());
+
+        let fails = FenceCommand::builder("dummy", program)
+            .parameter("status_file", &file)
+            .parameter("type", "fail")
+            .parameter("power_timeout", "1")
+            .build()
+            .expect("valid");
+        let error = fails.off(&n1).await.expect_err("told to fail");
+        assert!(matches!(error, FenceError::Failed { .. }), "{error}");
     });
 }

@@ -209,3 +209,30 @@ fn a_dummy_goes_through_all_roles_and_fails_when_told() {
         assert_eq!(dummy.calls().first(), Some(&"promote"));
     });
 }
+
+#[test]
+fn each_death_is_told_once_and_a_stop_is_none() {
+    block_on(async {
+        let agent = Process::new("sleep").arg("1000");
+        let mut deaths = agent.deaths();
+        let kill = async || {
+            let id = agent.id().await.expect("it runs").to_string();
+            let status = std::process::Command::new("kill").args(["-9", &id]).status();
+            assert!(status.expect("kill").success());
+        };
+        agent.start(&context()).await.expect("an answer");
+        kill().await;
+        assert_eq!(deaths.next().await, Some(1), "seen without asking");
+        agent.start(&context()).await.expect("an answer");
+        kill().await;
+        while outcome(&agent).await != Outcome::NotRunning {}
+        assert_eq!(deaths.next().await, Some(2), "buried by a monitor before anybody looked");
+        agent.start(&context()).await.expect("an answer");
+        agent.stop(&context()).await.expect("an answer");
+        agent.start(&context()).await.expect("an answer");
+        kill().await;
+        assert_eq!(deaths.next().await, Some(4), "the third was stopped");
+        drop(agent);
+        assert_eq!(deaths.next().await, None);
+    });
+}

@@ -1,0 +1,124 @@
+//! The processes of one operation, in the process table.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use ha_core::driver::pause;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::diagnose::{Diagnosis, ProcessState};
+
+/// How many processes a diagnosis tells of, and how many strays are signalled at once.
+const MAX_PROCESSES: usize = 32;
+/// How many characters of a command line are kept.
+const MAX_COMMAND: usize = 200;
+/// How long a look at the processes may take.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The processes of one operation: its group, and those that left the group but not the session,
+/// known by the mark that all inherit in their environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Family {
+    pub(crate) leader: i32,
+    pub(crate) mark: String,
+}
+
+impl Family {
+    /// Looks at the family; empty if that takes too long.
+    pub(crate) async fn diagnose(&self) -> Diagnosis {
+        let family = self.clone();
+        let look = tokio::task::spawn_blocking(move || Diagnosis { processes: family.members() });
+        tokio::select! { biased;
+            diagnosis = look => diagnosis.unwrap_or_default(),
+            _late = pause(LOOK) => Diagnosis::default(),
+        }
+    }
+
+    /// Signals the members of the family outside the leader's group.
+    pub(crate) async fn signal_strays(&self, signal: Signal) {
+        let family = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            for member in family.members() {
+                if member.group != family.leader {
+                    family.signal(member.pid, signal);
+                }
+            }
+        });
+        tokio::select! { biased;
+            _done = work => {}
+            _late = pause(LOOK) => {}
+        }
+    }
+
+    fn signal(&self, pid: i32, signal: Signal) {
+        let Some(id) = Pid::from_raw(pid) else { return };
+        let Ok(fd) = pidfd_open(id, PidfdFlags::empty()) else { return };
+        // Looked at again with the descriptor open: the number cannot have gone to a stranger.
+        if self.is_marked(pid) {
+            // An error means that it has just ended.
+            let _gone = pidfd_send_signal(&fd, signal);
+        }
+    }
+
+    fn members(&self) -> Vec<ProcessState> {
+        let own_session = stat(std::process::id().cast_signed()).map(|(stat, _)| stat.session);
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let mut ids: Vec<i32> = ids.collect();
+        ids.sort_unstable();
+        let members = ids.into_iter().filter_map(|pid| {
+            let (stat, name) = stat(pid)?;
+            // A daemon in a session of its own is the resource, not a part of the operation.
+            let stray = Some(stat.session) == own_session && stat.state != 'D';
+            let ours = stat.group == self.leader || (stray && self.is_marked(pid));
+            ours.then(|| describe(pid, &stat, &name))
+        });
+        members.take(MAX_PROCESSES).collect()
+    }
+
+    fn is_marked(&self, pid: i32) -> bool {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == self.mark.as_bytes())
+    }
+}
+
+struct Stat {
+    state: char,
+    parent: i32,
+    group: i32,
+    session: i32,
+}
+
+/// Reads `/proc/PID/stat`; the name in it may have spaces and parentheses.
+fn stat(pid: i32) -> Option<(Stat, String)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (head, tail) = text.rsplit_once(") ")?;
+    let name = head.split_once('(')?.1.to_owned();
+    let mut fields = tail.split(' ');
+    let state = fields.next()?.chars().next()?;
+    let mut number = || fields.next()?.parse().ok();
+    Some((Stat { state, parent: number()?, group: number()?, session: number()? }, name))
+}
+
+fn describe(pid: i32, stat: &Stat, name: &str) -> ProcessState {
+    // The command line of a process that waits for a device may keep its reader waiting, too.
+    let command = match stat.state {
+        'D' => Err(io::ErrorKind::WouldBlock.into()),
+        _ => fs::read(format!("/proc/{pid}/cmdline")),
+    };
+    let command = command.unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    let command: String = command.trim().chars().take(MAX_COMMAND).collect();
+    let waits_in = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    ProcessState {
+        pid,
+        parent: stat.parent,
+        group: stat.group,
+        state: stat.state,
+        waits_in: if waits_in == "0" { String::new() } else { waits_in },
+        command: if command.is_empty() { format!("[{name}]") } else { command },
+    }
+}

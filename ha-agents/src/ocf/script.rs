@@ -1,0 +1,151 @@
+//! How a script of the standard is called: its path, its environment, its answer.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use ha_core::id::ResourceName;
+use tokio::process::Command;
+
+use crate::agent::{AgentError, OpContext, OpResult, Report, RunDetails};
+use crate::outcome::Outcome;
+use crate::run::{Ended, run};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The marker of the standard, before the reason on standard error.
+const REASON: &str = "ocf-exit-reason:";
+/// How many characters of a reason are kept.
+const MAX_REASON: usize = 500;
+
+/// A script on disk.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) root: PathBuf,
+    pub(super) provider: String,
+    pub(super) kind: String,
+    pub(super) env: BTreeMap<OsString, OsString>,
+    pub(super) grace: Duration,
+}
+
+impl Script {
+    pub(super) fn path(&self) -> PathBuf {
+        self.root.join("resource.d").join(&self.provider).join(&self.kind)
+    }
+
+    /// A call of `action` with everything that does not depend on the operation.
+    pub(super) fn call(&self, action: &str, instance: &ResourceName) -> Command {
+        let mut command = Command::new(self.path());
+        command
+            .arg(action)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C")
+            .env("OCF_ROOT", &self.root)
+            .env("OCF_RA_VERSION_MAJOR", "1")
+            .env("OCF_RA_VERSION_MINOR", "1")
+            .env("OCF_RESOURCE_INSTANCE", instance.as_str())
+            .env("OCF_RESOURCE_PROVIDER", &self.provider)
+            .env("OCF_RESOURCE_TYPE", &self.kind)
+            .env("OCF_EXIT_REASON_PREFIX", REASON)
+            .env("OCF_OUTPUT_FORMAT", "text")
+            // Words of the agent's own library go to standard error, which we keep.
+            .env("HA_LOGFACILITY", "none")
+            .current_dir("/")
+            .envs(&self.env);
+        command
+    }
+
+    /// Runs `action` as the operation says.
+    pub(super) async fn act(
+        &self,
+        what: &'static str,
+        action: &str,
+        context: &OpContext,
+        depth: Option<u8>,
+    ) -> OpResult {
+        let mut command = self.call(action, &context.resource);
+        for (name, value) in variables(action, context) {
+            if name.contains(['=', '\0']) || value.contains('\0') {
+                let reason = format!("{name:?} cannot be a variable of the environment");
+                return Ok(Report::new(Outcome::NotConfigured, reason));
+            }
+            command.env(name, value);
+        }
+        if let Some(depth) = depth {
+            command.env("OCF_CHECK_LEVEL", depth.to_string());
+        }
+        match run(command, context.timeout, self.grace).await {
+            Ok(Ended::Exited(status, details)) => Ok(answer(status, details)),
+            Ok(Ended::TimedOut(diagnosis)) => Err(AgentError::TimedOut {
+                resource: context.resource.clone(),
+                what,
+                limit: context.timeout,
+                diagnosis: Some(Box::new(diagnosis)),
+            }),
+            Err(error) => match refusal(&error) {
+                Some(outcome) => {
+                    let path = self.path();
+                    let reason = format!("cannot execute {}: {error}", path.display());
+                    Ok(Report::new(outcome, reason))
+                }
+                None => {
+                    Err(AgentError::Io { resource: context.resource.clone(), what, source: error })
+                }
+            },
+        }
+    }
+}
+
+/// What the standard calls a script that cannot be executed; `None`: another trouble.
+pub(super) fn refusal(error: &io::Error) -> Option<Outcome> {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Some(Outcome::NotInstalled),
+        io::ErrorKind::PermissionDenied => Some(Outcome::NoPermission),
+        _ => None,
+    }
+}
+
+/// The parameters and meta attributes, as the standard and Pacemaker name them.
+fn variables(action: &str, context: &OpContext) -> BTreeMap<String, String> {
+    let millis = |time: Duration| time.as_millis().to_string();
+    let own = [
+        ("CRM_meta_name", action.to_owned()),
+        ("CRM_meta_timeout", millis(context.timeout)),
+        ("CRM_meta_interval", millis(context.interval.unwrap_or_default())),
+    ];
+    let own = own.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value));
+    let meta = context.meta.iter().map(|(name, value)| {
+        (format!("OCF_RESKEY_CRM_meta_{}", name.replace('-', "_")), value.clone())
+    });
+    let parameters = context.parameters.iter();
+    let parameters = parameters.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone()));
+    parameters.chain(meta).chain(own).collect()
+}
+
+fn answer(status: ExitStatus, details: RunDetails) -> Report {
+    let outcome = status.code().map_or(Outcome::GenericError, Outcome::from_code);
+    let mut report = Report::new(outcome, reason(outcome, status, &details));
+    report.code = status.code();
+    report.run = Some(Box::new(details));
+    report
+}
+
+/// The agent's reason; for a failure without one its last words, and at least how it ended.
+fn reason(outcome: Outcome, status: ExitStatus, details: &RunDetails) -> String {
+    let lines = || details.errors.lines().rev().map(str::trim);
+    let given = lines().find_map(|line| line.split_once(REASON)).map(|(_, reason)| reason.trim());
+    let given = given.filter(|reason| !reason.is_empty());
+    let fine = matches!(outcome, Outcome::Success | Outcome::NotRunning | Outcome::RunningPromoted);
+    let reason = match given {
+        Some(reason) => reason.to_owned(),
+        None if fine => return String::new(),
+        None => match lines().find(|line| !line.is_empty()) {
+            Some(words) => format!("{status}: {words}"),
+            None => status.to_string(),
+        },
+    };
+    reason.chars().take(MAX_REASON).collect()
+}
