@@ -46,6 +46,7 @@ impl Group {
     }
 
     /// The leader's number.
+    #[cfg(feature = "ocf")]
     pub(crate) const fn leader(&self) -> Pid {
         self.leader
     }
@@ -58,6 +59,7 @@ impl Group {
     /// Reaps a leader that has ended and leaves the others of its group alone.
     ///
     /// Cancel safe: the group is let go from the first poll on.
+    #[cfg(feature = "ocf")]
     pub(crate) async fn release(&mut self) -> io::Result<ExitStatus> {
         self.reaped = true;
         self.child.wait().await

@@ -24,7 +24,7 @@ const COMMANDS: usize = 64;
 /// Results that wait for their reader; at so many no more commands are taken.
 const RESULTS: usize = 1_024;
 /// How long an agent may overrun its own time limit (its ladder of signals) before it is dropped.
-const OVERRUN: Duration = Duration::from_secs(60);
+const OVERRUN: Duration = Duration::from_mins(1);
 
 type Agents = Arc<Mutex<BTreeMap<ResourceName, Arc<dyn ResourceAgent>>>>;
 

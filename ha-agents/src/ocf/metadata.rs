@@ -146,9 +146,8 @@ impl AgentMetadata {
         if text.len() > MAX_METADATA {
             return Err(MetadataError::TooLarge { size: text.len() });
         }
-        let mut options = ParsingOptions::default();
-        options.allow_dtd = true;
-        options.nodes_limit = MAX_NODES;
+        let defaults = ParsingOptions::default();
+        let options = ParsingOptions { allow_dtd: true, nodes_limit: MAX_NODES, ..defaults };
         let document = Document::parse_with_options(text.trim_start(), options)
             .map_err(|error| MetadataError::NotXml { why: error.to_string() })?;
         let root = document.root_element();

@@ -101,11 +101,11 @@ impl Script {
 
 /// What the standard calls a script that cannot be executed; `None`: another trouble.
 pub(super) fn refusal(error: &io::Error) -> Option<Outcome> {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Some(Outcome::NotInstalled),
-        io::ErrorKind::PermissionDenied => Some(Outcome::NoPermission),
-        _ => None,
+    let kind = error.kind();
+    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+        return Some(Outcome::NotInstalled);
     }
+    (kind == io::ErrorKind::PermissionDenied).then_some(Outcome::NoPermission)
 }
 
 /// The parameters and meta attributes, as the standard and Pacemaker name them.

@@ -127,19 +127,18 @@ impl World {
         self.give(Input::Done(order.op(), Answer::Report(Report::new(outcome, ""))));
     }
 
-    fn step(&mut self, number: u64, step: &Step) {
-        match *step {
+    fn act(&mut self, number: u64, what: &Step) {
+        match *what {
             Step::Submit { resource, action, term, interval } => {
                 let mut order = order(number, resource, action);
                 order.term = term.map(Term::new);
                 order.context.interval = interval.map(Duration::from_millis);
-                // Stops that are withdrawn in bad order are not what the bound is about.
                 self.give(Input::Submit(order));
             }
             Step::Finish { which, outcome } => self.finish(which, outcome),
             Step::Cancel { op } => {
-                let stop = self.open.get(&OpId::new(op));
-                if !stop.is_some_and(|order| order.action == Action::Stop) {
+                let asked = self.open.get(&OpId::new(op));
+                if !asked.is_some_and(|order| order.action == Action::Stop) {
                     self.give(Input::Cancel(OpId::new(op)));
                 }
             }
@@ -171,7 +170,7 @@ proptest! {
             refused_terms: BTreeSet::new(),
         };
         for (number, step) in steps.iter().enumerate() {
-            world.step(number as u64, step);
+            world.act(number as u64, step);
         }
         world.give(Input::Shutdown);
         for _ in 0..200 {

@@ -30,7 +30,7 @@ async fn cycle(agent: &Ocf, context: &OpContext, operations: &str) -> String {
             'D' => agent.demote(context).await,
             _ => agent.stop(context).await,
         };
-        let report = report.unwrap_or_else(|error| panic!("{letter}: {error}"));
+        let report = report.expect("an answer");
         told.push(format!("{letter}{}", report.code.expect("a code")));
     }
     told.join(" ")
