@@ -18,7 +18,7 @@ use ha_core::time::{BootClock, Clock};
 use ha_examples::cli::{self, FAILURE, USAGE};
 use ha_examples::json::JsonLines;
 use ha_membership::mesh::{MeshConfig, MeshEvent, MeshService};
-use ha_membership::quorum::VoteQuorum;
+use ha_membership::quorum::{VoteQuorum, VoteQuorumBuilder};
 use ha_membership::transport::{Sealed, SessionId, SharedKey};
 use ha_membership::{Membership, View};
 use serde::Serialize;
@@ -107,7 +107,8 @@ fn settings(flags: &Flags) -> Result<(MeshConfig, Option<Sealed>), Failure> {
     builder = flags.join.iter().fold(builder, |builder, address| builder.seed(*address));
     if !flags.voters.is_empty() {
         let voters = flags.voters.iter().cloned();
-        builder = builder.quorum(voters.fold(VoteQuorum::builder(), |b, v| b.voter(v)).build()?);
+        builder =
+            builder.quorum(voters.fold(VoteQuorum::builder(), VoteQuorumBuilder::voter).build()?);
     }
     let config = builder.build()?;
     let Some(file) = &flags.key else {

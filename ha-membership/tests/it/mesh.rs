@@ -26,14 +26,14 @@ fn address(node: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, u8::try_from(node).expect("few")], PORT))
 }
 
-fn config(me: usize, cluster: usize, life: u64, votes: bool) -> MeshConfig {
-    let voters = (0..cluster).fold(VoteQuorum::builder(), |b, index| {
+fn config(me: usize, cluster: usize, life: u64, shared: bool) -> MeshConfig {
+    let quorum = (0..cluster).fold(VoteQuorum::builder(), |b, index| {
         // The broken rule: everybody believes that its own vote is all that is needed.
-        if votes || index == me { b.voter(name(index)) } else { b }
+        if shared || index == me { b.voter(name(index)) } else { b }
     });
     let mut builder = MeshConfig::lan(name(me))
         .incarnation(Incarnation::new(life * 1_000_000))
-        .quorum(voters.build().expect("valid"))
+        .quorum(quorum.build().expect("valid"))
         .link(address(me));
     for seed in 0..2 {
         builder = builder.seed(address(seed));
