@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(decision.graph.edges().len(), 1);
 
     let mut back = lost.with_node(n1.clone(), NodeStatus::Online);
-    back.active.clear();
+    back.forget_node(n1);
     let back = back.with_active(db.clone(), n2.clone());
     let decision = show("n1 is back: the database stays (100 is more than 50)", &back, &db);
     assert!(decision.graph.is_empty());

@@ -6,9 +6,12 @@ use std::marker::PhantomData;
 
 use ha_core::config::ConfigError;
 use ha_core::guarantee::{AtLeastOne, AtMostOne, Claim, Guarantee, GuaranteeKind};
-use ha_core::id::NodeName;
+use ha_core::id::{NodeName, ResourceName};
 
-use crate::model::{ClusterConfig, Fencing, RawClusterConfig, Resource, VoteRules};
+use crate::model::{
+    ClusterConfig, ClusterOptions, Colocation, Fencing, Group, Location, Order, RawClusterConfig,
+    Resource, VoteRules,
+};
 
 /// The builder has not been given it.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +92,7 @@ impl Cluster {
 pub struct ClusterBuilder<Q, F> {
     raw: RawClusterConfig,
     /// Resources that were given more than once.
-    twice: Vec<Resource>,
+    twice: Vec<ResourceName>,
     state: PhantomData<(Q, F)>,
 }
 
@@ -143,17 +146,53 @@ impl<Q, F> ClusterBuilder<Q, F> {
         self.resource(resource.into())
     }
 
+    /// Adds a group of resources that are given by their own calls.
+    pub fn group(mut self, name: ResourceName, group: Group) -> Self {
+        match self.raw.groups.entry(name) {
+            Entry::Occupied(entry) => self.twice.push(entry.key().clone()),
+            Entry::Vacant(free) => {
+                free.insert(group);
+            }
+        }
+        self
+    }
+
+    /// Adds how much something wants to be on a node.
+    pub fn location(mut self, location: Location) -> Self {
+        self.raw.constraints.locations.push(location);
+        self
+    }
+
+    /// Adds what wants to be together, or apart.
+    pub fn colocation(mut self, colocation: Colocation) -> Self {
+        self.raw.constraints.colocations.push(colocation);
+        self
+    }
+
+    /// Adds what waits for what.
+    pub fn order(mut self, order: Order) -> Self {
+        self.raw.constraints.orders.push(order);
+        self
+    }
+
+    /// Sets the settings of the whole cluster.
+    pub fn options(mut self, options: ClusterOptions) -> Self {
+        self.raw.options = options;
+        self
+    }
+
     /// Checks everything.
     ///
     /// # Errors
     ///
     /// All problems at once: no or doubled nodes, resources or devices that name nodes that do not
-    /// exist, a resource given twice, a node that no device can fence.
+    /// exist, a resource given twice, a node that no device can fence, constraints on what does
+    /// not exist or that go round in a circle.
     pub fn build(self) -> Result<ClusterConfig, ConfigError> {
         let checked = ClusterConfig::try_from(self.raw);
         let mut problems = ha_core::config::Problems::new();
         for resource in self.twice {
-            problems.add("resources", resource.name(), "each name once");
+            problems.add("resources and groups", resource, "each name once");
         }
         match checked {
             Ok(config) => problems.into_result(config),
@@ -169,7 +208,7 @@ impl<Q, F> ClusterBuilder<Q, F> {
         let mut resource = claim.into_inner();
         resource.raw.guarantee = guarantee;
         match self.raw.resources.entry(resource.name.clone()) {
-            Entry::Occupied(_) => self.twice.push(resource),
+            Entry::Occupied(_) => self.twice.push(resource.name),
             Entry::Vacant(free) => {
                 free.insert(resource.raw);
             }

@@ -1,6 +1,6 @@
 //! What is to be done, and in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ha_core::id::{NodeName, ResourceName};
@@ -35,6 +35,14 @@ pub enum ActionKind {
         /// Which.
         node: NodeName,
     },
+    /// Look whether a resource runs on a node. It succeeds when it finds that it does not; what
+    /// else it finds ends the transition, and a new decision is due.
+    Probe {
+        /// Which.
+        resource: ResourceName,
+        /// Where.
+        node: NodeName,
+    },
     /// Start a resource.
     Start {
         /// Which.
@@ -56,7 +64,21 @@ impl ActionKind {
     #[must_use]
     pub const fn node(&self) -> &NodeName {
         match self {
-            Self::Fence { node } | Self::Start { node, .. } | Self::Stop { node, .. } => node,
+            Self::Fence { node }
+            | Self::Probe { node, .. }
+            | Self::Start { node, .. }
+            | Self::Stop { node, .. } => node,
+        }
+    }
+
+    /// The resource that it concerns; none if it concerns the node as a whole.
+    #[must_use]
+    pub const fn resource(&self) -> Option<&ResourceName> {
+        match self {
+            Self::Fence { .. } => None,
+            Self::Probe { resource, .. }
+            | Self::Start { resource, .. }
+            | Self::Stop { resource, .. } => Some(resource),
         }
     }
 }
@@ -65,6 +87,7 @@ impl fmt::Display for ActionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fence { node } => write!(f, "fence {node}"),
+            Self::Probe { resource, node } => write!(f, "probe {resource} on {node}"),
             Self::Start { resource, node } => write!(f, "start {resource} on {node}"),
             Self::Stop { resource, node } => write!(f, "stop {resource} on {node}"),
         }
@@ -137,33 +160,49 @@ impl TransitionGraph {
 
     /// The actions that can begin once those in `done` have succeeded.
     pub fn ready<'a>(&'a self, done: &'a BTreeSet<ActionId>) -> impl Iterator<Item = &'a Action> {
-        let waits = |id| self.edges.iter().any(|e| e.after == id && !done.contains(&e.before));
-        self.actions.iter().filter(move |action| !done.contains(&action.id) && !waits(action.id))
+        let open = self.edges.iter().filter(|edge| !done.contains(&edge.before));
+        let waiting: BTreeSet<ActionId> = open.map(|edge| edge.after).collect();
+        let can = move |id| !done.contains(&id) && !waiting.contains(&id);
+        self.actions.iter().filter(move |action| can(action.id))
     }
 
     /// One order in which everything can be done; `None` if there is a cycle, which would be a
     /// mistake of the policy.
     #[must_use]
     pub fn sorted(&self) -> Option<Vec<ActionId>> {
-        let (mut done, mut sorted) = (BTreeSet::new(), Vec::new());
-        while sorted.len() < self.actions.len() {
-            let ready: Vec<ActionId> = self.ready(&done).map(|action| action.id).collect();
-            if ready.is_empty() {
-                return None;
-            }
-            done.extend(ready.iter().copied());
-            sorted.extend(ready);
+        let mut waits: Vec<usize> = vec![0; self.actions.len()];
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.actions.len()];
+        for edge in &self.edges {
+            *waits.get_mut(edge.after.0)? += 1;
+            after.get_mut(edge.before.0)?.push(edge.after.0);
         }
-        Some(sorted)
+        let mut ready: BTreeSet<usize> =
+            waits.iter().enumerate().filter(|(_, count)| **count == 0).map(|(id, _)| id).collect();
+        let mut sorted = Vec::new();
+        while let Some(id) = ready.pop_first() {
+            sorted.push(ActionId(id));
+            for next in after.get(id)? {
+                let count = waits.get_mut(*next)?;
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert(*next);
+                }
+            }
+        }
+        (sorted.len() == self.actions.len()).then_some(sorted)
     }
 }
 
 impl fmt::Display for TransitionGraph {
     /// One action a line, with its reason and what it waits for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut waits: BTreeMap<ActionId, Vec<&Edge>> = BTreeMap::new();
+        for edge in &self.edges {
+            waits.entry(edge.after).or_default().push(edge);
+        }
         for action in &self.actions {
             writeln!(f, "{} {}: {}", action.id, action.kind, action.reason)?;
-            for edge in self.edges.iter().filter(|edge| edge.after == action.id) {
+            for edge in waits.get(&action.id).into_iter().flatten() {
                 writeln!(f, "   after {}: {}", edge.before, edge.reason)?;
             }
         }

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use ha_core::config::{ConfigError, Problems};
-use ha_core::guarantee::Guarantee;
 use ha_core::id::{NodeName, ResourceName};
+use ha_core::time::WallTime;
 use ha_membership::quorum::{TieBreaker, VoteQuorum};
 use serde::{Deserialize, Serialize};
 
+use super::check;
+use super::constraint::{Constraints, Location, Origin};
+use super::group::Group;
+use super::options::ClusterOptions;
 use super::resource::RawResource;
+use super::score::Score;
 
 /// A cluster's configuration, checked whole; made by [`Cluster::builder`](crate::Cluster::builder)
 /// or from data.
@@ -49,6 +54,15 @@ pub struct RawClusterConfig {
     /// What is to run.
     #[serde(default)]
     pub resources: BTreeMap<ResourceName, RawResource>,
+    /// What belongs together, by names that no resource has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<ResourceName, Group>,
+    /// What holds between resources and nodes.
+    #[serde(default, skip_serializing_if = "Constraints::is_empty")]
+    pub constraints: Constraints,
+    /// Settings of the whole cluster.
+    #[serde(default)]
+    pub options: ClusterOptions,
 }
 
 /// How quorum is found: a majority of the nodes, and what else may do.
@@ -155,6 +169,53 @@ impl ClusterConfig {
         self.raw.fencing.as_ref()
     }
 
+    /// What belongs together.
+    #[must_use]
+    pub const fn groups(&self) -> &BTreeMap<ResourceName, Group> {
+        &self.raw.groups
+    }
+
+    /// What holds between resources and nodes.
+    #[must_use]
+    pub const fn constraints(&self) -> &Constraints {
+        &self.raw.constraints
+    }
+
+    /// Settings of the whole cluster.
+    #[must_use]
+    pub const fn options(&self) -> &ClusterOptions {
+        &self.raw.options
+    }
+
+    /// The configuration in which a resource or group is asked to move to `node`, until a time or
+    /// until [`without_moves`](Self::without_moves).
+    ///
+    /// # Errors
+    ///
+    /// There is no such resource or node.
+    pub fn with_move(
+        &self,
+        resource: &ResourceName,
+        node: &NodeName,
+        until: Option<WallTime>,
+    ) -> Result<Self, ConfigError> {
+        let mut raw = self.without_moves(resource).raw;
+        let mut wish = Location::new(resource.clone(), node.clone(), Score::INFINITY);
+        wish.origin = Origin::Move;
+        wish.until = until;
+        raw.constraints.locations.push(wish);
+        Self::try_from(raw)
+    }
+
+    /// The configuration without what [`with_move`](Self::with_move) added for a resource.
+    #[must_use]
+    pub fn without_moves(&self, resource: &ResourceName) -> Self {
+        let mut config = self.clone();
+        let asked = |l: &Location| l.origin == Origin::Move && l.resource == *resource;
+        config.raw.constraints.locations.retain(|location| !asked(location));
+        config
+    }
+
     /// The configuration as data.
     #[must_use]
     pub const fn raw(&self) -> &RawClusterConfig {
@@ -167,7 +228,7 @@ impl TryFrom<RawClusterConfig> for ClusterConfig {
 
     fn try_from(raw: RawClusterConfig) -> Result<Self, ConfigError> {
         let mut problems = Problems::new();
-        check_nodes(&raw, &mut problems);
+        check::check(&raw, &mut problems);
         let policy = match raw.quorum.map(|rules| vote_quorum(&raw.nodes, rules)).transpose() {
             Ok(policy) => policy,
             Err(error) => {
@@ -175,12 +236,6 @@ impl TryFrom<RawClusterConfig> for ClusterConfig {
                 None
             }
         };
-        if let Some(fencing) = &raw.fencing {
-            check_devices(fencing, &raw.nodes, &mut problems);
-        }
-        for (name, resource) in &raw.resources {
-            check_resource(name, resource, &raw, &mut problems);
-        }
         problems.into_result(Self { raw, policy })
     }
 }
@@ -195,80 +250,4 @@ fn vote_quorum(nodes: &[NodeName], rules: VoteRules) -> Result<VoteQuorum, Confi
     let builder = nodes.iter().fold(VoteQuorum::builder(), |b, node| b.voter(node.clone()));
     let VoteRules { two_node, wait_for_all, tie_breaker } = rules;
     builder.two_node(two_node).wait_for_all(wait_for_all).tie_breaker(tie_breaker).build()
-}
-
-fn check_nodes(raw: &RawClusterConfig, problems: &mut Problems) {
-    if raw.nodes.is_empty() {
-        problems.add("nodes", "[]", "at least one node");
-    }
-    // With quorum rules the same is said by the voters' check.
-    for (index, node) in raw.nodes.iter().enumerate().filter(|_| raw.quorum.is_none()) {
-        if raw.nodes.iter().take(index).any(|earlier| earlier == node) {
-            problems.add(format!("nodes[{index}]"), node, "each node once");
-        }
-    }
-}
-
-fn check_devices(fencing: &Fencing, nodes: &[NodeName], problems: &mut Problems) {
-    for (name, device) in &fencing.devices {
-        for node in device.nodes.iter().filter(|node| !nodes.contains(*node)) {
-            let path = format!("fencing.devices.{name}.nodes");
-            problems.add(path, node, "names that stand in `nodes`");
-        }
-    }
-}
-
-fn check_resource(
-    name: &ResourceName,
-    resource: &RawResource,
-    raw: &RawClusterConfig,
-    problems: &mut Problems,
-) {
-    for node in resource.locations.keys().filter(|node| !raw.nodes.contains(*node)) {
-        let path = format!("resources.{name}.locations");
-        problems.add(path, node, "names that stand in `nodes`");
-    }
-    if !resource.stickiness.allows() {
-        let path = format!("resources.{name}.stickiness");
-        problems.add(path, resource.stickiness, "0 to 1000000: below 0 it would never rest");
-    }
-    if resource.agent.is_empty() {
-        problems.add(format!("resources.{name}.agent"), "\"\"", "the name of an agent");
-    }
-    if resource.guarantee == Guarantee::AtMostOne {
-        check_at_most_one(name, raw, problems);
-    }
-}
-
-/// The one distinction: at most one needs quorum *and* fencing, and fencing of every node.
-fn check_at_most_one(name: &ResourceName, raw: &RawClusterConfig, problems: &mut Problems) {
-    let missing = match (&raw.quorum, &raw.fencing) {
-        (Some(_), Some(fencing)) => {
-            let reached = |node| fencing.devices.values().any(|d| d.nodes.contains(node));
-            let mut unreached = raw.nodes.iter().filter(|node| !reached(node)).peekable();
-            if unreached.peek().is_some() {
-                let list: Vec<&str> = unreached.map(NodeName::as_str).collect();
-                let allowed = format!(
-                    "a device for every node, as {name} is at-most-one; no device reaches {}",
-                    list.join(", ")
-                );
-                problems.add(
-                    "fencing.devices",
-                    format!("{} devices", fencing.devices.len()),
-                    allowed,
-                );
-            }
-            return;
-        }
-        (None, None) => "quorum and fencing",
-        (None, Some(_)) => "quorum",
-        (Some(_), None) => "fencing",
-    };
-    let allowed = format!(
-        "only with quorum and fencing, and {missing} is missing: without quorum two parts of the \
-         cluster would run it, without fencing a frozen node would go on writing; add `quorum` \
-         (majority) and `fencing` (a device for every node), or make it at-least-one if it may \
-         run twice"
-    );
-    problems.add(format!("resources.{name}.guarantee"), "at-most-one", allowed);
 }

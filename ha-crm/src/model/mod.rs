@@ -1,11 +1,21 @@
 //! The cluster as data: what is wanted, and what is.
 
+mod check;
 mod config;
+mod constraint;
+mod group;
+mod operation;
+mod options;
 mod resource;
 mod score;
+mod span;
 mod state;
 
 pub use self::config::{ClusterConfig, FenceDevice, Fencing, RawClusterConfig, VoteRules};
-pub use self::resource::{RawResource, Resource};
+pub use self::constraint::{Colocation, Constraints, Location, Order, OrderKind, Origin};
+pub use self::group::Group;
+pub use self::operation::{OnFail, Operation, OperationName};
+pub use self::options::{ClusterOptions, NoQuorumPolicy};
+pub use self::resource::{MultipleActive, RawResource, Resource};
 pub use self::score::Score;
-pub use self::state::{ClusterState, NodeStatus};
+pub use self::state::{ClusterState, Failures, NodeStatus, ResourceStatus};

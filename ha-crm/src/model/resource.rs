@@ -1,12 +1,30 @@
 //! A resource, as it is wanted.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use ha_core::guarantee::Guarantee;
 use ha_core::id::{NodeName, ResourceName};
 use serde::{Deserialize, Serialize};
 
+use super::operation::{OnFail, Operation, OperationName};
 use super::score::Score;
+use super::span;
+
+/// What to do with an at-most-one resource that is found active in several places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MultipleActive {
+    /// Leave it alone, until a person has looked.
+    Block,
+    /// Stop it everywhere, and leave it so.
+    StopOnly,
+    /// Stop it everywhere, then start it once: nobody can say which one is right.
+    #[default]
+    StopStart,
+}
 
 /// A resource that the cluster keeps running (Pacemaker's primitive).
 ///
@@ -17,7 +35,8 @@ use super::score::Score;
 ///
 /// let db = Resource::new("db".parse()?, "ocf:heartbeat:pgsql")
 ///     .parameter("pgdata", "/srv/pg")
-///     .location("n1".parse()?, Score::new(100));
+///     .location("n1".parse()?, Score::new(100))
+///     .migration_threshold(3);
 /// # Ok::<(), ha_core::id::NameError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,27 +54,63 @@ pub struct RawResource {
     pub guarantee: Guarantee,
     /// What runs it, such as `ocf:heartbeat:IPaddr2`.
     pub agent: String,
-    /// The agent's parameters.
+    /// How important it is: what has a higher one is placed first. Default: 0.
     #[serde(default)]
-    pub parameters: BTreeMap<String, String>,
-    /// How much it wants to stay where it is; not below zero. Default: 100, so that a node that returns moves
-    /// nothing (Pacemaker's own default is 0, which surprises everybody once).
-    #[serde(default = "default_stickiness")]
-    pub stickiness: Score,
-    /// How much it wants to be on which node.
-    #[serde(default)]
-    pub locations: BTreeMap<NodeName, Score>,
+    pub priority: i32,
+    /// How much it wants to stay where it is; not below zero. Default: the cluster's, 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stickiness: Option<Score>,
     /// Whether it shall run at all (Pacemaker's `target-role`). Default: true.
-    #[serde(default = "default_enabled")]
+    #[serde(default = "yes")]
     pub enabled: bool,
+    /// Whether anything is done to it (Pacemaker's `is-managed`). Default: true.
+    #[serde(default = "yes")]
+    pub managed: bool,
+    /// After how many failures on a node it leaves that node. Default: never, but for a failed
+    /// start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration_threshold: Option<NonZeroU32>,
+    /// How long after the last failure on a node the failures there are forgotten. Above 0.
+    /// Default: only when cleaned up.
+    #[serde(default, with = "span::option", skip_serializing_if = "Option::is_none")]
+    pub failure_timeout: Option<Duration>,
+    /// What to do if it is active in several places. Default: stop all, start one.
+    #[serde(default)]
+    pub multiple_active: MultipleActive,
+    /// It runs only where all of these run: mandatory colocations in short.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<ResourceName>,
+    /// It starts after all of these, and stops before them: mandatory orders in short.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<ResourceName>,
+    /// Settings of its operations, and its recurring monitors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Operation>,
+    /// How much it wants to be on which node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub locations: BTreeMap<NodeName, Score>,
+    /// The agent's parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
 }
 
-const fn default_stickiness() -> Score {
-    Score::new(100)
-}
-
-const fn default_enabled() -> bool {
+const fn yes() -> bool {
     true
+}
+
+impl RawResource {
+    /// What is to be done when `operation` failed, if that is said.
+    #[must_use]
+    pub fn on_fail(&self, operation: OperationName) -> Option<OnFail> {
+        self.operations.iter().find(|op| op.name == operation)?.on_fail
+    }
+
+    /// The settings of an operation: as given, or the defaults.
+    #[must_use]
+    pub fn operation(&self, name: OperationName) -> Operation {
+        let given = self.operations.iter().find(|op| op.name == name);
+        given.cloned().unwrap_or_else(|| Operation::new(name))
+    }
 }
 
 impl Resource {
@@ -64,10 +119,18 @@ impl Resource {
         let raw = RawResource {
             guarantee: Guarantee::AtLeastOne,
             agent: agent.into(),
-            parameters: BTreeMap::new(),
-            stickiness: default_stickiness(),
-            locations: BTreeMap::new(),
+            priority: 0,
+            stickiness: None,
             enabled: true,
+            managed: true,
+            migration_threshold: None,
+            failure_timeout: None,
+            multiple_active: MultipleActive::StopStart,
+            with: Vec::new(),
+            after: Vec::new(),
+            operations: Vec::new(),
+            locations: BTreeMap::new(),
+            parameters: BTreeMap::new(),
         };
         Self { name, raw }
     }
@@ -79,10 +142,17 @@ impl Resource {
         self
     }
 
-    /// Sets how much it wants to stay where it is; not below zero. Default: 100.
+    /// Sets how important it is: what has a higher one is placed first. Default: 0.
+    #[must_use]
+    pub const fn priority(mut self, priority: i32) -> Self {
+        self.raw.priority = priority;
+        self
+    }
+
+    /// Sets how much it wants to stay where it is; not below zero. Default: the cluster's, 100.
     #[must_use]
     pub const fn stickiness(mut self, score: Score) -> Self {
-        self.raw.stickiness = score;
+        self.raw.stickiness = Some(score);
         self
     }
 
@@ -97,6 +167,56 @@ impl Resource {
     #[must_use]
     pub const fn enabled(mut self, enabled: bool) -> Self {
         self.raw.enabled = enabled;
+        self
+    }
+
+    /// Sets whether anything is done to it. Default: true.
+    #[must_use]
+    pub const fn managed(mut self, managed: bool) -> Self {
+        self.raw.managed = managed;
+        self
+    }
+
+    /// Sets after how many failures on a node it leaves that node; 0: never. Default: never.
+    #[must_use]
+    pub const fn migration_threshold(mut self, failures: u32) -> Self {
+        self.raw.migration_threshold = NonZeroU32::new(failures);
+        self
+    }
+
+    /// Sets how long after the last failure the failures on a node are forgotten. Default: only
+    /// when cleaned up.
+    #[must_use]
+    pub const fn failure_timeout(mut self, span: Duration) -> Self {
+        self.raw.failure_timeout = Some(span);
+        self
+    }
+
+    /// Sets what to do if it is active in several places. Default: stop all, start one.
+    #[must_use]
+    pub const fn multiple_active(mut self, what: MultipleActive) -> Self {
+        self.raw.multiple_active = what;
+        self
+    }
+
+    /// Adds an operation's settings.
+    #[must_use]
+    pub fn operation(mut self, operation: Operation) -> Self {
+        self.raw.operations.push(operation);
+        self
+    }
+
+    /// Makes it run only where `other` runs.
+    #[must_use]
+    pub fn with(mut self, other: ResourceName) -> Self {
+        self.raw.with.push(other);
+        self
+    }
+
+    /// Makes it start after `other`, and stop before it.
+    #[must_use]
+    pub fn after(mut self, other: ResourceName) -> Self {
+        self.raw.after.push(other);
         self
     }
 

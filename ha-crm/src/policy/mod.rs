@@ -2,6 +2,8 @@
 
 mod place;
 mod plan;
+mod settle;
+mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +13,8 @@ use ha_core::id::ResourceName;
 use ha_core::time::WallTime;
 use serde::Serialize;
 
+use self::place::Places;
+use self::view::View;
 use crate::explain::Placement;
 use crate::graph::TransitionGraph;
 use crate::model::ClusterState;
@@ -52,6 +56,8 @@ pub struct Decision {
     pub graph: TransitionGraph,
     /// Where each resource shall be, with the scores of all nodes.
     pub placements: BTreeMap<ResourceName, Placement>,
+    /// When to decide again though nothing happens: a failure or a move ends by itself then.
+    pub next_change: Option<WallTime>,
 }
 
 impl Decision {
@@ -110,9 +116,22 @@ impl ScorePolicy {
 }
 
 impl PolicyEngine for ScorePolicy {
-    fn decide(&self, state: &ClusterState, _now: WallTime) -> Decision {
-        let placements = place::place(state);
-        let graph = plan::plan(state, &placements);
-        Decision { graph, placements }
+    fn decide(&self, state: &ClusterState, now: WallTime) -> Decision {
+        let view = View::new(state, now);
+        let mut places = place::place(&view);
+        let restarts = settle::settle(&view, &mut places);
+        let graph = plan::plan(&view, &places, &restarts);
+        let Places { targets, reasons, sheets } = places;
+        let all = view.resources.iter().zip(targets).zip(reasons).zip(sheets);
+        let placements = all
+            .map(|((((name, _), targets), reason), sheets)| {
+                let nodes = targets.iter().map(|node| view.nodes[*node].clone()).collect();
+                let sheets = view.nodes.iter().zip(sheets).zip(&view.configured);
+                let sheets = sheets.filter(|(_, configured)| **configured);
+                let sheets = sheets.map(|((node, sheet), _)| ((*node).clone(), sheet)).collect();
+                ((*name).clone(), Placement { nodes, reason, sheets })
+            })
+            .collect();
+        Decision { graph, placements, next_change: view.next_change }
     }
 }

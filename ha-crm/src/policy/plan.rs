@@ -1,132 +1,209 @@
 //! From where things are to where they shall be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ha_core::guarantee::Guarantee;
-use ha_core::id::{NodeName, ResourceName};
-use ha_membership::quorum::Quorum;
 
-use crate::explain::Placement;
+use super::place::Places;
+use super::settle::{Restarts, related};
+use super::view::{Sequence, View};
 use crate::graph::{ActionId, ActionKind, TransitionGraph};
-use crate::model::{ClusterState, NodeStatus};
+use crate::model::{NodeStatus, OperationName, Score};
 
-type Fences<'a> = BTreeMap<&'a NodeName, ActionId>;
+type Instances = BTreeMap<usize, ActionId>;
 
-pub(super) fn plan(
-    state: &ClusterState,
-    placements: &BTreeMap<ResourceName, Placement>,
-) -> TransitionGraph {
-    let mut graph = TransitionGraph::default();
-    let fences = fence(state, &mut graph);
-    for (name, placement) in placements {
-        let Some(resource) = state.config.resources().get(name) else {
-            continue;
-        };
-        match resource.guarantee {
-            Guarantee::AtMostOne => at_most_one(state, (name, placement), &fences, &mut graph),
-            Guarantee::AtLeastOne => at_least_one(state, (name, placement), &mut graph),
-        }
-    }
-    graph
+struct Plan<'a> {
+    view: &'a View<'a>,
+    places: &'a Places,
+    restarts: &'a Restarts,
+    graph: TransitionGraph,
+    after: Vec<Vec<usize>>,
+    starts: Vec<Instances>,
+    stops: Vec<Instances>,
 }
 
-/// Fences every unclean node, if this part of the cluster may.
-fn fence<'a>(state: &'a ClusterState, graph: &mut TransitionGraph) -> Fences<'a> {
-    if state.quorum == Quorum::Lost || state.config.fencing().is_none() {
-        return Fences::new();
-    }
-    let reached = |node: &NodeName| {
-        let devices = state.config.fencing().into_iter().flat_map(|f| f.devices.values());
-        devices.into_iter().any(|device| device.nodes.contains(node))
-    };
-    let unclean = state.nodes_that_are(NodeStatus::Unclean).into_iter();
-    unclean
-        .filter(|node| reached(node))
-        .map(|node| {
-            let kind = ActionKind::Fence { node: node.clone() };
-            (node, graph.add(kind, "its state is not known"))
+pub(super) fn plan(view: &View<'_>, places: &Places, restarts: &Restarts) -> TransitionGraph {
+    let none = vec![Instances::new(); view.resources.len()];
+    let (starts, stops) = (none.clone(), none);
+    let (graph, after) = (TransitionGraph::default(), Vec::new());
+    let mut plan = Plan { view, places, restarts, graph, after, starts, stops };
+    let fences: Vec<(usize, ActionId)> = view
+        .fences
+        .iter()
+        .map(|(node, why)| {
+            let kind = ActionKind::Fence { node: view.nodes[*node].clone() };
+            (*node, plan.graph.add(kind, why.clone()))
         })
-        .collect()
+        .collect();
+    for index in 0..view.resources.len() {
+        plan.resource(index, &fences);
+    }
+    plan.orphans();
+    plan.keep_apart();
+    let (needs, wishes): (Vec<_>, Vec<_>) =
+        view.sequences.iter().partition(|sequence| sequence.mandatory);
+    for sequence in needs {
+        plan.sequence(sequence);
+    }
+    for sequence in wishes {
+        plan.sequence(sequence);
+    }
+    plan.graph
 }
 
-/// Whether actions may be run on a node.
-fn is_managed(state: &ClusterState, node: &NodeName) -> bool {
-    matches!(state.status(node), NodeStatus::Online | NodeStatus::Standby)
-}
-
-fn stop(
-    graph: &mut TransitionGraph,
-    (name, placement): (&ResourceName, &Placement),
-    node: &NodeName,
-    reason: Option<&str>,
-) -> ActionId {
-    let reason = match (reason, placement.nodes.first()) {
-        (Some(reason), _) => reason.to_owned(),
-        (None, None) => placement.reason.clone(),
-        (None, Some(target)) => format!("it moves to {target}: {}", placement.reason),
-    };
-    graph.add(ActionKind::Stop { resource: name.clone(), node: node.clone() }, reason)
-}
-
-fn at_most_one(
-    state: &ClusterState,
-    (name, placement): (&ResourceName, &Placement),
-    fences: &Fences<'_>,
-    graph: &mut TransitionGraph,
-) {
-    let holders = state.holders(name);
-    let managed: Vec<&NodeName> =
-        holders.iter().copied().filter(|node| is_managed(state, node)).collect();
-    // Active twice: nobody can say which one is right, so all stop before one starts
-    // (Pacemaker's `multiple-active=stop_start`).
-    let twice = managed.len() > 1;
-    let target = placement.nodes.first();
-    let mut stops = Vec::new();
-    for node in &managed {
-        if twice || target != Some(*node) {
-            let reason = twice.then_some("it is active more than once");
-            stops.push((*node, stop(graph, (name, placement), node, reason)));
+impl Plan<'_> {
+    fn resource(&mut self, index: usize, fences: &[(usize, ActionId)]) {
+        let view = self.view;
+        let name = view.resources[index].0;
+        let at = |node: usize| (name.clone(), view.nodes[node].clone());
+        let mut probes = Instances::new();
+        let probed = |node: &usize| self.is_probed(index, *node);
+        let probed: Vec<usize> = (0..view.nodes.len()).filter(probed).collect();
+        for node in probed {
+            let (resource, node_name) = at(node);
+            let kind = ActionKind::Probe { resource, node: node_name };
+            probes.insert(node, self.graph.add(kind, "its state there is not known"));
+        }
+        let targets = &self.places.targets[index];
+        for node in view.holders(index) {
+            let stays = targets.contains(&node) && !self.restarts.contains_key(&(index, node));
+            if stays || view.cells[index][node].frozen.is_some() || !view.is_managed(node) {
+                continue;
+            }
+            let (resource, node_name) = at(node);
+            let why = self.why_stop(index, node);
+            let id = self.graph.add(ActionKind::Stop { resource, node: node_name }, why);
+            self.stops[index].insert(node, id);
+        }
+        for node in targets.iter().copied() {
+            let cell = &view.cells[index][node];
+            let restart = self.restarts.get(&(index, node));
+            let online = view.status[node] == NodeStatus::Online;
+            if !online || cell.frozen.is_some() || (cell.active && restart.is_none()) {
+                continue;
+            }
+            let (resource, node_name) = at(node);
+            let why = restart.unwrap_or(&self.places.reasons[index]).clone();
+            let id = self.graph.add(ActionKind::Start { resource, node: node_name }, why);
+            self.starts[index].insert(node, id);
+            let single = view.is_single(index);
+            for (other, stop) in self.stops[index].iter().filter(|(n, _)| single || **n == node) {
+                let why = format!("{name} must be stopped on {} first", view.nodes[*other]);
+                self.graph.order(*stop, id, why);
+            }
+            for (other, probe) in probes.iter().filter(|(n, _)| single || **n == node) {
+                let why = format!("{name} may run on {} already", view.nodes[*other]);
+                self.graph.order(*probe, id, why);
+            }
+            for (other, fence) in fences.iter().filter(|_| single) {
+                let why = format!("{} may run {name} until it is fenced", view.nodes[*other]);
+                self.graph.order(*fence, id, why);
+            }
         }
     }
-    let Some(target) = target.filter(|node| state.status(node) == NodeStatus::Online) else {
-        return;
-    };
-    let stays = managed == [target];
-    let unfenced = || {
-        let unclean = state.nodes_that_are(NodeStatus::Unclean).into_iter();
-        unclean.filter(|node| !fences.contains_key(node)).count() > 0
-    };
-    if stays || state.quorum != Quorum::Quorate || unfenced() {
-        return;
-    }
-    let kind = ActionKind::Start { resource: name.clone(), node: target.clone() };
-    let start = graph.add(kind, placement.reason.clone());
-    for (node, stop) in stops {
-        graph.order(stop, start, format!("{name} must be stopped on {node} first"));
-    }
-    for (node, fence) in fences {
-        graph.order(*fence, start, format!("{node} may run {name} until it is fenced"));
-    }
-}
 
-fn at_least_one(
-    state: &ClusterState,
-    (name, placement): (&ResourceName, &Placement),
-    graph: &mut TransitionGraph,
-) {
-    let holders = state.holders(name);
-    for node in holders.iter().copied().filter(|node| is_managed(state, node)) {
-        if !placement.nodes.contains(node) {
-            let sheet = placement.sheets.get(node);
-            let reason = sheet.map(|sheet| format!("it shall not be there: score {sheet}"));
-            let reason = if placement.nodes.is_empty() { None } else { reason };
-            stop(graph, (name, placement), node, reason.as_deref());
+    fn is_probed(&self, index: usize, node: usize) -> bool {
+        let view = self.view;
+        let takes_part = view.is_managed(node) || view.status[node] == NodeStatus::Maintenance;
+        let member = view.configured[node];
+        let asked = view.state.config.options().probe;
+        asked && takes_part && member && view.cells[index][node].unknown
+    }
+
+    fn why_stop(&self, index: usize, node: usize) -> String {
+        let (targets, reason) = (&self.places.targets[index], &self.places.reasons[index]);
+        if let Some(why) = self.restarts.get(&(index, node)) {
+            return why.clone();
+        }
+        let single = self.view.resources[index].1.guarantee == Guarantee::AtMostOne;
+        let managed = self.view.holders(index).filter(|node| self.view.is_managed(*node));
+        match targets.first() {
+            _ if single && managed.count() > 1 => "it is active more than once".to_owned(),
+            None => reason.clone(),
+            Some(target) if single => {
+                format!("it moves to {}: {reason}", self.view.nodes[*target])
+            }
+            Some(_) => {
+                format!("it shall not be there: score {}", self.places.sheets[index][node])
+            }
         }
     }
-    for node in placement.nodes.iter().filter(|node| state.status(node) == NodeStatus::Online) {
-        if !holders.contains(&node) {
-            let kind = ActionKind::Start { resource: name.clone(), node: node.clone() };
-            graph.add(kind, placement.reason.clone());
+
+    /// Stops what runs and is no longer configured.
+    fn orphans(&mut self) {
+        let state = self.view.state;
+        if state.config.options().maintenance {
+            return;
         }
+        let known = state.config.resources();
+        for name in state.resources.keys().filter(|name| !known.contains_key(*name)) {
+            for (node, node_name) in self.view.nodes.iter().enumerate() {
+                if self.view.is_managed(node) && state.holders(name).contains(node_name) {
+                    let (resource, node) = (name.clone(), (*node_name).clone());
+                    let kind = ActionKind::Stop { resource, node };
+                    self.graph.add(kind, "it is no longer configured");
+                }
+            }
+        }
+    }
+
+    /// What must never be together is not so in passing either.
+    fn keep_apart(&mut self) {
+        let view = self.view;
+        for together in view.together.iter().filter(|t| t.score == Score::NEVER) {
+            let (one, other) = (together.dependent, together.primary);
+            for (comes, goes) in [(one, other), (other, one)] {
+                for (node, start) in &self.starts[comes] {
+                    if let Some(stop) = self.stops[goes].get(node) {
+                        let (comes, goes) = (view.resources[comes].0, view.resources[goes].0);
+                        self.graph.order(*stop, *start, format!("{comes} must not be with {goes}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn sequence(&mut self, sequence: &Sequence) {
+        let view = self.view;
+        let of = |action, resource: usize| match action {
+            OperationName::Stop => &self.stops[resource],
+            OperationName::Start | OperationName::Monitor => &self.starts[resource],
+        };
+        let Sequence { first, then, first_action, then_action, mandatory } = *sequence;
+        let (before, after) = (of(first_action, first), of(then_action, then));
+        let places: BTreeSet<usize> = before.keys().copied().collect();
+        let mut edges = Vec::new();
+        for (node, id) in after {
+            for place in related(view, (first, then), *node, &places) {
+                edges.extend(before.get(&place).map(|before| (*before, *id)));
+            }
+        }
+        let why = format!(
+            "{first_action} {} then {then_action} {}",
+            view.resources[first].0, view.resources[then].0
+        );
+        for (before, after) in edges {
+            // Mandatory orders cannot form a circle: the configuration was checked for it.
+            if mandatory || !self.reaches(after, before) {
+                self.graph.order(before, after, why.clone());
+            }
+        }
+    }
+
+    /// Whether `to` waits, also through others, for `from`.
+    fn reaches(&mut self, from: ActionId, to: ActionId) -> bool {
+        self.after.clear();
+        self.after.resize(self.graph.actions().len(), Vec::new());
+        for edge in self.graph.edges() {
+            self.after[edge.before.get()].push(edge.after.get());
+        }
+        let (mut seen, mut todo) = (BTreeSet::from([from.get()]), vec![from.get()]);
+        while let Some(id) = todo.pop() {
+            if id == to.get() {
+                return true;
+            }
+            todo.extend(self.after[id].iter().copied().filter(|next| seen.insert(*next)));
+        }
+        false
     }
 }

@@ -32,7 +32,7 @@ fn a_good_file_loads_and_is_the_same_after_a_round_trip() {
     let config = load(GOOD).expect("good");
     assert_eq!(config.quorum().expect("given").needed(), 2);
     let db = &config.resources()[&"db".parse().expect("a name")];
-    assert_eq!((db.guarantee, db.stickiness), (Guarantee::AtMostOne, Score::INFINITY));
+    assert_eq!((db.guarantee, db.stickiness), (Guarantee::AtMostOne, Some(Score::INFINITY)));
     let text = serde_json::to_string(&config).expect("plain data");
     assert_eq!(load(&text).expect("the same"), config);
 }

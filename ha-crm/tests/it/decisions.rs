@@ -1,5 +1,6 @@
 //! Decisions that a user would notice, one by one.
 
+use ha_core::role::Role;
 use ha_crm::Cluster;
 use ha_crm::model::{
     ClusterConfig, ClusterState, FenceDevice, Fencing, NodeStatus, Resource, Score, VoteRules,
@@ -52,7 +53,7 @@ fn an_unclean_node_is_fenced_before_anything_at_most_one_starts_and_nothing_else
     assert_eq!((edge.before.get(), edge.after.get()), (0, 1));
     // What n1 ran is not known: a resource that was never seen there waits, too.
     let mut state = state;
-    state.active.clear();
+    state.resources = ClusterState::new(state.config.clone()).resources;
     let decision = decide(&state);
     let starts_of_at_most_one = 2;
     assert_eq!(decision.graph.edges().len(), starts_of_at_most_one);
@@ -64,7 +65,7 @@ fn an_unclean_node_that_nobody_can_fence_blocks_starts_but_not_what_runs() {
     let state = running().with_node(node(9), NodeStatus::Unclean);
     assert!(actions(&state).is_empty());
     let mut cold = state;
-    cold.active.clear();
+    cold.resources = ClusterState::new(cold.config.clone()).resources;
     assert_eq!(actions(&cold), ["start r2 on n0", "start r2 on n1", "start r2 on n2"]);
 }
 
@@ -80,7 +81,7 @@ fn without_quorum_at_most_one_stops_and_at_least_one_serves() {
     let state = running().with_quorum(Quorum::Lost).with_node(node(2), NodeStatus::Unclean);
     assert_eq!(actions(&state), ["stop r0 on n1", "stop r1 on n0"]);
     let mut cold = state;
-    cold.active.clear();
+    cold.resources = ClusterState::new(cold.config.clone()).resources;
     assert_eq!(actions(&cold), ["start r2 on n0", "start r2 on n1"]);
 }
 
@@ -133,7 +134,11 @@ fn a_disabled_resource_stops_and_one_that_is_allowed_nowhere_says_why() {
 #[test]
 fn stickiness_outweighs_a_smaller_location_and_is_in_the_explanation() {
     let mut state = running();
-    state.active.insert(resource(0), [node(2)].into());
+    state.resources.remove(&resource(0));
+    for at in 0..2 {
+        state.note(&resource(0), &node(at), Role::Stopped);
+    }
+    state.note(&resource(0), &node(2), Role::Started);
     assert!(actions(&state).is_empty(), "100 for staying is more than 50 for n1");
     let why = decide(&state).explain(&resource(0)).expect("configured");
     assert!(why.contains("n2: 100 = 100 (it is there: stickiness)"), "{why}");

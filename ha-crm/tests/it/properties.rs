@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ha_core::guarantee::Guarantee;
 use ha_core::id::{NodeName, ResourceName};
+use ha_core::role::Role;
 use ha_crm::model::{
     ClusterConfig, ClusterState, FenceDevice, Fencing, NodeStatus, Resource, Score, VoteRules,
 };
@@ -100,15 +101,11 @@ fn apply(state: &mut ClusterState, kind: &ActionKind) {
     match kind {
         ActionKind::Fence { node } => {
             state.nodes.insert(node.clone(), NodeStatus::Offline);
-            for places in state.active.values_mut() {
-                places.remove(node);
-            }
+            state.forget_node(node);
         }
-        ActionKind::Start { resource, node } => {
-            state.active.entry(resource.clone()).or_default().insert(node.clone());
-        }
-        ActionKind::Stop { resource, node } => {
-            state.active.entry(resource.clone()).or_default().remove(node);
+        ActionKind::Start { resource, node } => state.note(resource, node, Role::Started),
+        ActionKind::Probe { resource, node } | ActionKind::Stop { resource, node } => {
+            state.note(resource, node, Role::Stopped);
         }
     }
 }
@@ -139,6 +136,7 @@ proptest! {
             let status = state.status(action.kind.node());
             let fits = match action.kind {
                 ActionKind::Fence { .. } => status == NodeStatus::Unclean,
+                ActionKind::Probe { .. } => true,
                 ActionKind::Start { .. } => status == NodeStatus::Online,
                 ActionKind::Stop { .. } => {
                     matches!(status, NodeStatus::Online | NodeStatus::Standby)
@@ -188,7 +186,7 @@ proptest! {
                 ActionKind::Start { resource, .. } => {
                     prop_assert!(!is_at_most_one(&state, resource));
                 }
-                ActionKind::Stop { .. } => {}
+                ActionKind::Probe { .. } | ActionKind::Stop { .. } => {}
             }
         }
         if state.quorum == Quorum::Lost {
