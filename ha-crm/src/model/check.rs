@@ -167,14 +167,11 @@ fn check_groups(raw: &RawClusterConfig, problems: &mut Problems) {
         }
         let mut guarantees = BTreeSet::new();
         for member in &group.members {
-            match raw.resources.get(member) {
-                Some(resource) => {
-                    guarantees.insert(resource.guarantee == Guarantee::AtMostOne);
-                }
-                None => {
-                    let allowed = format!("names of resources; group {name} names none by it");
-                    problems.add(path.clone(), member, allowed);
-                }
+            if let Some(resource) = raw.resources.get(member) {
+                guarantees.insert(resource.guarantee == Guarantee::AtMostOne);
+            } else {
+                let allowed = format!("names of resources; group {name} names none by it");
+                problems.add(path.clone(), member, allowed);
             }
             if let Some(other) = seen.insert(member, name) {
                 let allowed = format!("each resource once; it is in group {other} already");

@@ -80,8 +80,8 @@ mod tests {
     fn spans_are_read_with_their_units_and_nothing_else_is() {
         assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse("10"), Some(Duration::from_secs(10)));
-        assert_eq!(parse("2 min"), Some(Duration::from_secs(120)));
-        assert_eq!(parse("1h"), Some(Duration::from_secs(3600)));
+        assert_eq!(parse("2 min"), Some(Duration::from_mins(2)));
+        assert_eq!(parse("1h"), Some(Duration::from_hours(1)));
         for wrong in
             ["", "s", "10x", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"]
         {

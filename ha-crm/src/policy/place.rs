@@ -342,9 +342,11 @@ impl Placing<'_> {
                     });
                 }
                 _ if index == 0 || chosen.is_none() => {
-                    self.places.reasons[*member].clone_from(&refusal)
+                    self.places.reasons[*member].clone_from(&refusal);
                 }
-                _ => self.places.reasons[*member] = "a member before it does not run".to_owned(),
+                _ => {
+                    "a member before it does not run".clone_into(&mut self.places.reasons[*member])
+                }
             }
         }
     }

@@ -57,9 +57,9 @@ impl Plan<'_> {
         let name = view.resources[index].0;
         let at = |node: usize| (name.clone(), view.nodes[node].clone());
         let mut probes = Instances::new();
-        let probed = |node: &usize| self.is_probed(index, *node);
-        let probed: Vec<usize> = (0..view.nodes.len()).filter(probed).collect();
-        for node in probed {
+        let to_probe: Vec<usize> =
+            (0..view.nodes.len()).filter(|node| self.is_probed(index, *node)).collect();
+        for node in to_probe {
             let (resource, node_name) = at(node);
             let kind = ActionKind::Probe { resource, node: node_name };
             probes.insert(node, self.graph.add(kind, "its state there is not known"));

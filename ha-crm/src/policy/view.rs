@@ -255,7 +255,11 @@ impl<'a> View<'a> {
                         OnFail::Standby if self.status[node] == NodeStatus::Online => {
                             self.status[node] = NodeStatus::Standby;
                         }
-                        _ => {}
+                        OnFail::Block
+                        | OnFail::Fence
+                        | OnFail::Ignore
+                        | OnFail::Restart
+                        | OnFail::Standby => {}
                     }
                 }
                 let Some(fault) = status.fault.filter(|_| status.role.is_active()) else {
