@@ -345,7 +345,7 @@ impl Placing<'_> {
                     self.places.reasons[*member].clone_from(&refusal);
                 }
                 _ => {
-                    "a member before it does not run".clone_into(&mut self.places.reasons[*member])
+                    "a member before it does not run".clone_into(&mut self.places.reasons[*member]);
                 }
             }
         }
