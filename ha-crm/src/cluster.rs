@@ -109,6 +109,13 @@ impl<Q, F> ClusterBuilder<Q, F> {
         self
     }
 
+    /// Adds a member that only votes and runs nothing: the third vote of a cluster of two nodes.
+    pub fn witness(mut self, node: NodeName) -> Self {
+        self.raw.nodes.push(node.clone());
+        self.raw.witnesses.push(node);
+        self
+    }
+
     /// Says how quorum is found.
     pub fn quorum(mut self, rules: VoteRules) -> ClusterBuilder<Given, F> {
         self.raw.quorum = Some(rules);

@@ -54,6 +54,7 @@
 mod cluster;
 mod explain;
 mod graph;
+pub mod manager;
 pub mod model;
 mod policy;
 

@@ -1,6 +1,8 @@
 //! The tests of ha-crm that go through its public face.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[path = "it/cluster/mod.rs"]
+mod cluster;
 #[path = "it/config.rs"]
 mod config;
 #[path = "it/decisions.rs"]

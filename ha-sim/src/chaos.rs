@@ -123,14 +123,36 @@ impl Chaos {
     ///
     /// As [`World::run_until`]; the faults are then left as they were.
     pub fn run<N: Node>(&self, world: &mut World<N>, duration: Duration) -> Result<(), Violation> {
+        self.run_with(world, duration, duration.max(Duration::from_micros(1)), |_| Ok(()))
+    }
+
+    /// As [`run`](Self::run), and calls `also` whenever `every` has passed: for what is outside of
+    /// all nodes and acts on the world, such as a power switch or a modelled store.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); also what `also` finds.
+    pub fn run_with<N: Node>(
+        &self,
+        world: &mut World<N>,
+        duration: Duration,
+        every: Duration,
+        mut also: impl FnMut(&mut World<N>) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let every = every.max(Duration::from_micros(1));
+        let mut slice = world.now() + every;
         let end = world.now() + duration;
         let mut ends: BTreeMap<(Instant, u64), End> = BTreeMap::new();
         let mut number = 0;
         let mut next = world.now() + self.wait(world);
         loop {
             let first_end = ends.first_key_value().map(|((at, _), _)| *at);
-            let at = first_end.map_or(next, |first| first.min(next)).min(end);
+            let at = first_end.map_or(next, |first| first.min(next)).min(end).min(slice);
             world.run_until(at)?;
+            if slice <= at {
+                slice = at + every;
+                also(world)?;
+            }
             if at == end {
                 world.recover();
                 return Ok(());
@@ -139,6 +161,9 @@ impl Chaos {
                 if let Some((_, over)) = ends.pop_first() {
                     over.apply(world);
                 }
+                continue;
+            }
+            if at < next {
                 continue;
             }
             next = at + self.wait(world);

@@ -33,6 +33,12 @@ fn check_nodes(raw: &RawClusterConfig, problems: &mut Problems) {
     if raw.nodes.is_empty() {
         problems.add("nodes", "[]", "at least one node");
     }
+    for witness in raw.witnesses.iter().filter(|witness| !raw.nodes.contains(*witness)) {
+        problems.add("witnesses", witness, "names that stand in `nodes`");
+    }
+    if !raw.nodes.is_empty() && raw.nodes.iter().all(|node| raw.witnesses.contains(node)) {
+        problems.add("witnesses", "all nodes", "at least one node that can run resources");
+    }
     // With quorum rules the same is said by the voters' check.
     for (index, node) in raw.nodes.iter().enumerate().filter(|_| raw.quorum.is_none()) {
         if raw.nodes.iter().take(index).any(|earlier| earlier == node) {
@@ -115,7 +121,9 @@ fn check_at_most_one(name: &ResourceName, raw: &RawClusterConfig, problems: &mut
     let missing = match (&raw.quorum, &raw.fencing) {
         (Some(_), Some(fencing)) => {
             let reached = |node| fencing.devices.values().any(|d| d.nodes.contains(node));
-            let mut unreached = raw.nodes.iter().filter(|node| !reached(node)).peekable();
+            let runs = |node: &&NodeName| !raw.witnesses.contains(*node);
+            let mut unreached =
+                raw.nodes.iter().filter(runs).filter(|node| !reached(node)).peekable();
             if unreached.peek().is_some() {
                 let list: Vec<&str> = unreached.map(NodeName::as_str).collect();
                 let allowed = format!(

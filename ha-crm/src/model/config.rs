@@ -45,6 +45,10 @@ pub struct ClusterConfig {
 pub struct RawClusterConfig {
     /// The members, each with one vote.
     pub nodes: Vec<NodeName>,
+    /// Those of them that only vote: they run nothing, and so need no fencing (Corosync's quorum
+    /// device; the third vote of a cluster of two nodes).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<NodeName>,
     /// How quorum is found; must be given for at-most-one resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<VoteRules>,
@@ -149,6 +153,12 @@ impl ClusterConfig {
     #[must_use]
     pub fn nodes(&self) -> &[NodeName] {
         &self.raw.nodes
+    }
+
+    /// Whether a member only votes, and runs nothing.
+    #[must_use]
+    pub fn is_witness(&self, node: &NodeName) -> bool {
+        self.raw.witnesses.contains(node)
     }
 
     /// What is to run.

@@ -63,19 +63,23 @@ pub struct ResourceStatus {
     /// Its failures there since it was last cleaned up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<Failures>,
+    /// It was started with other parameters, or by another agent, than are configured now: it is
+    /// to be restarted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outdated: bool,
 }
 
 impl ResourceStatus {
     /// It does not run there.
     #[must_use]
     pub const fn stopped() -> Self {
-        Self { role: Role::Stopped, fault: None, failures: None }
+        Self { role: Role::Stopped, fault: None, failures: None, outdated: false }
     }
 
     /// It runs there.
     #[must_use]
     pub const fn started() -> Self {
-        Self { role: Role::Started, fault: None, failures: None }
+        Self { role: Role::Started, fault: None, failures: None, outdated: false }
     }
 
     /// It runs there, perhaps in part, and an operation has just failed.
@@ -83,7 +87,7 @@ impl ResourceStatus {
     pub fn failed(self, operation: OperationName, at: WallTime) -> Self {
         let count = self.failures.map_or(0, |failures| failures.count).saturating_add(1);
         let failures = Some(Failures { count, last: at, operation });
-        Self { role: self.role.max(Role::Started), fault: Some(operation), failures }
+        Self { role: self.role.max(Role::Started), fault: Some(operation), failures, ..self }
     }
 }
 
@@ -160,7 +164,7 @@ impl ClusterState {
     pub fn note(&mut self, resource: &ResourceName, node: &NodeName, role: Role) {
         let known = self.resources.entry(resource.clone()).or_default();
         let failures = known.get(node).and_then(|status| status.failures);
-        known.insert(node.clone(), ResourceStatus { role, fault: None, failures });
+        known.insert(node.clone(), ResourceStatus { role, fault: None, failures, outdated: false });
     }
 
     /// Notes that an operation failed, and counts it.
@@ -194,9 +198,12 @@ impl ClusterState {
         }
     }
 
-    /// A node's status.
+    /// A node's status; a witness counts as offline, as nothing ever runs on it.
     #[must_use]
     pub fn status(&self, node: &NodeName) -> NodeStatus {
+        if self.config.is_witness(node) {
+            return NodeStatus::Offline;
+        }
         self.nodes.get(node).copied().unwrap_or(NodeStatus::Offline)
     }
 

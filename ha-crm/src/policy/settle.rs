@@ -98,6 +98,9 @@ impl Settling<'_> {
         if view.cells[index][node].faulty {
             return Some("it failed there".to_owned());
         }
+        if view.cells[index][node].outdated {
+            return Some("its configuration has changed".to_owned());
+        }
         let managed = view.holders(index).filter(|node| view.is_managed(*node));
         if view.is_single(index) && managed.count() > 1 {
             return Some("it is active more than once".to_owned());

@@ -22,6 +22,8 @@ pub(super) struct Cell {
     pub(super) unknown: bool,
     /// It is active there, and must be stopped and started again.
     pub(super) faulty: bool,
+    /// It is active there with settings that are not the configured ones.
+    pub(super) outdated: bool,
     /// It is active there, and nothing may be done to it: why.
     pub(super) frozen: Option<String>,
     /// It must not be there: why.
@@ -340,6 +342,7 @@ impl<'a> View<'a> {
                 let on = self.status[node];
                 let cell = &mut self.cells[index][node];
                 cell.unknown = status.is_none();
+                cell.outdated = status.is_some_and(|status| status.outdated);
                 cell.active = on != NodeStatus::Offline
                     && status.is_some_and(|status| status.role.is_active());
                 active += usize::from(cell.active);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ha_core::driver::{Alarm, Stop, Task};
 use ha_core::id::{NodeName, ViewId};
 use ha_core::machine::Machine;
-use ha_core::time::{BootClock, Clock};
+use ha_core::time::{BootClock, Clock, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -56,6 +56,7 @@ pub struct MeshService {
     me: NodeName,
     addresses: Vec<SocketAddr>,
     views: watch::Receiver<Arc<View>>,
+    quorum: watch::Receiver<Option<Instant>>,
     events: broadcast::Sender<MeshEvent>,
     tally: watch::Receiver<MeshTally>,
     commands: mpsc::Sender<MeshInput>,
@@ -105,13 +106,14 @@ impl MeshService {
         let me = config.me().clone();
         let mesh = Mesh::new(config.bound_to(addresses.clone()), BootClock::new().now());
         let (view, views) = watch::channel(Arc::new(mesh.view().clone()));
+        let (until, quorum) = watch::channel(mesh.quorate_until());
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
         let (tally, tallies) = watch::channel(MeshTally::default());
         let told = events.clone();
-        let driver = Driver { mesh, sealed, sockets, inbox, view, told, tally, alarm };
+        let driver = Driver { mesh, sealed, sockets, inbox, view, until, told, tally, alarm };
         let task = Task::spawn(|stop| driver.run(stop));
-        Ok(Self { me, addresses, views, events, tally: tallies, commands, _task: task })
+        Ok(Self { me, addresses, views, quorum, events, tally: tallies, commands, _task: task })
     }
 
     /// Where this member listens, one address for each link.
@@ -124,6 +126,13 @@ impl MeshService {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
+    }
+
+    /// Follows until when this node is quorate even if it hears nobody any more, on the clock of
+    /// [`BootClock`]; `None` while it is not. See [`Mesh::quorate_until`].
+    #[must_use]
+    pub fn quorum(&self) -> watch::Receiver<Option<Instant>> {
+        self.quorum.clone()
     }
 
     /// Follows what happens to the others, from now on.
@@ -199,6 +208,7 @@ struct Driver {
     sockets: Vec<UdpSocket>,
     inbox: mpsc::Receiver<MeshInput>,
     view: watch::Sender<Arc<View>>,
+    until: watch::Sender<Option<Instant>>,
     told: broadcast::Sender<MeshEvent>,
     tally: watch::Sender<MeshTally>,
     alarm: Alarm,
@@ -234,6 +244,8 @@ impl Driver {
             for output in out.drain(..) {
                 self.perform(output);
             }
+            let until = self.mesh.quorate_until();
+            self.until.send_if_modified(|before| std::mem::replace(before, until) != until);
             let stats = self.mesh.stats();
             let sealed = self.sealed.as_ref().map(Sealed::stats).unwrap_or_default();
             self.tally.send_modify(|tally| (tally.mesh, tally.sealed) = (stats, sealed));

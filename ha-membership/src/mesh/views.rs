@@ -1,6 +1,6 @@
 //! How a mesh agrees on views, and which of them are quorate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ha_core::id::{Incarnation, NodeName, ViewId};
@@ -150,6 +150,35 @@ impl Mesh {
         census.seen_all |= quorum.votes().keys().all(|voter| census.present.contains(voter));
         self.seen_all = census.seen_all;
         quorum.decide(&census).is_quorate()
+    }
+
+    /// Until when this node is quorate even if it hears nobody any more; `None` if it is not.
+    ///
+    /// Whoever acts for the cluster checks this against its clock before each effect: a process
+    /// that was paused then finds out before it acts, also when the mesh has not been ticked yet.
+    #[must_use]
+    pub fn quorate_until(&self) -> Option<Instant> {
+        let quorum = self.config.quorum.as_ref().filter(|_| self.view.is_quorate())?;
+        let mut ends: Vec<(Instant, &NodeName)> = Vec::new();
+        for (name, _) in self.installed.members.iter() {
+            let end = match self.voucher(name) {
+                _ if *name == self.config.me => Instant::MAX,
+                Some(end) if end > self.now => end,
+                Some(_) | None => continue,
+            };
+            ends.push((end, name));
+        }
+        ends.sort_unstable();
+        let mut present: BTreeSet<NodeName> = ends.iter().map(|(_, name)| (*name).clone()).collect();
+        for (end, name) in ends {
+            present.remove(name);
+            let (fenced, seen_all) = (self.fenced.clone(), self.seen_all);
+            let census = Census { present: present.clone(), fenced, seen_all };
+            if !quorum.decide(&census).is_quorate() {
+                return Some(end);
+            }
+        }
+        Some(Instant::MAX)
     }
 
     /// Tells what changed in the view as it should be now.

@@ -1,0 +1,339 @@
+//! From a state to a decision, and from a decision to commands.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_core::guarantee::Guarantee;
+use ha_core::id::{FencingToken, NodeName, OpId, ResourceName};
+use ha_core::time::Instant;
+use ha_membership::quorum::Quorum;
+
+use super::nodes::Standing;
+use super::{Dc, Scene};
+use crate::graph::ActionKind;
+use crate::manager::event::ManagerEvent;
+use crate::manager::ledger::Fate;
+use crate::manager::machine::Output;
+use crate::manager::message::{Command, CommandAction, Message};
+use crate::model::{ClusterState, NodeStatus};
+use crate::policy::{PolicyEngine, ScorePolicy};
+
+/// So many starts of one resource on one node within [`BURST`]; then it rests.
+const MAX_BURST: usize = 5;
+/// See [`MAX_BURST`].
+const BURST: Duration = Duration::from_secs(20);
+/// A device that failed is asked again after this, doubled each time up to the longest.
+const FENCE_AGAIN: Duration = Duration::from_millis(500);
+/// See [`FENCE_AGAIN`].
+const FENCE_AGAIN_LONGEST: Duration = Duration::from_secs(30);
+/// So many actions of a decision are written down in words.
+const MAX_WORDS: usize = 100;
+
+/// The fencing of one node.
+#[derive(Debug, Default)]
+pub(super) struct Fencing {
+    /// The request under way.
+    op: Option<OpId>,
+    tries: u32,
+    again: Instant,
+}
+
+/// A command whose end is awaited.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) op: OpId,
+    pub(super) command: Command,
+    pub(super) sent: Instant,
+    pub(super) done: bool,
+}
+
+impl Dc {
+    /// Decides anew if anything has changed that matters.
+    pub(super) fn decide(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
+        if let Some(at) = self.decision.as_ref().and_then(|decision| decision.next_change) {
+            let at = self.config.instant(at);
+            match at > scene.now {
+                true => self.wake_at(at),
+                false => self.stale = true,
+            }
+        }
+        let Some(state) = self.state(scene, out) else { return };
+        if std::mem::take(&mut self.stale) {
+            let decision = ScorePolicy::new().decide(&state, self.config.wall(scene.now));
+            self.decision = Some(Arc::new(decision));
+        }
+    }
+
+    /// What the policy looks at; `None` while a member has not said what it has.
+    fn state(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) -> Option<ClusterState> {
+        let (ledger, _) = self.ledger.as_ref()?;
+        let mut state = ClusterState::cold(ledger.config.clone());
+        let (mut awaited, mut joining) = (Vec::new(), Vec::new());
+        let mut wakes = Vec::new();
+        for node in ledger.config.nodes() {
+            let standing = self.standing(scene, node);
+            let status = self.status(scene, node);
+            state.nodes.insert(node.clone(), status);
+            match standing {
+                Standing::Awaited => {
+                    awaited.push(node.as_str());
+                    wakes.push(scene.seen.lost_since(node, self.config.startup_wait));
+                }
+                Standing::Joining => {
+                    if !matches!(ledger.fate(node), Fate::Off { .. }) {
+                        joining.push(node.as_str());
+                    }
+                }
+                Standing::Off => {}
+                Standing::Ready { .. } => {
+                    for (resource, status) in self.resources_of(ledger, node) {
+                        state = state.with_status(resource, node.clone(), status);
+                    }
+                }
+                Standing::Unclean { .. } => {
+                    for (resource, status) in self.ghosts.get(node).into_iter().flatten() {
+                        state = state.with_status(resource.clone(), node.clone(), *status);
+                    }
+                }
+            }
+        }
+        let waits_for = match (joining.is_empty(), awaited.is_empty()) {
+            (false, _) => format!("{} must say what runs there", joining.join(", ")),
+            (true, false) => {
+                state.quorum = Quorum::AfterFencing;
+                format!("{} may still be on its way", awaited.join(", "))
+            }
+            (true, true) => String::new(),
+        };
+        let ready = joining.is_empty();
+        for at in wakes {
+            self.wake_at(at);
+        }
+        if self.waits_for != waits_for {
+            self.stale = true;
+            self.waits_for.clone_from(&waits_for);
+            if !waits_for.is_empty() {
+                out.push(Output::Event(ManagerEvent::Waiting { reason: waits_for }));
+            }
+        }
+        ready.then_some(state)
+    }
+
+    /// The actions of the decision that can begin now: nothing that must come before is left.
+    fn ready(&self, scene: Scene<'_>) -> Vec<ActionKind> {
+        let Some(decision) = self.decision.as_ref().filter(|_| !self.stale) else {
+            return Vec::new();
+        };
+        let none = BTreeSet::new();
+        let ready = decision.graph.ready(&none).map(|action| action.kind.clone());
+        ready.filter(|kind| self.may_begin(scene, kind)).collect()
+    }
+
+    fn may_begin(&self, scene: Scene<'_>, kind: &ActionKind) -> bool {
+        let node = kind.node();
+        let Some(resource) = kind.resource() else {
+            let fencing = self.fencing.get(node);
+            let idle = fencing.is_none_or(|f| f.op.is_none() && f.again <= scene.now);
+            return idle && self.fence_at(scene, node).is_none_or(|at| at <= scene.now);
+        };
+        if self.status(scene, node) == NodeStatus::Unclean || self.life(node).is_none() {
+            return false;
+        }
+        let busy = self.busy_with(resource);
+        if !matches!(kind, ActionKind::Start { .. }) {
+            return !busy.contains(node);
+        }
+        let single = self.ledger.as_ref().is_none_or(|(ledger, _)| {
+            let definition = ledger.config.resources().get(resource);
+            definition.is_none_or(|d| d.guarantee == Guarantee::AtMostOne)
+        });
+        let free = if single { busy.is_empty() } else { !busy.contains(node) };
+        free && self.start_at(resource, node).is_none_or(|at| at <= scene.now)
+    }
+
+    /// When an unclean node may be fenced: when it has had its time to stop by itself.
+    fn fence_at(&self, scene: Scene<'_>, node: &NodeName) -> Option<Instant> {
+        match self.standing(scene, node) {
+            Standing::Unclean { since, .. } => Some(since + self.config.fence_delay),
+            Standing::Awaited
+            | Standing::Joining
+            | Standing::Off
+            | Standing::Ready { .. } => None,
+        }
+    }
+
+    /// When a resource that was started often may be started again.
+    fn start_at(&self, resource: &ResourceName, node: &NodeName) -> Option<Instant> {
+        let starts = self.starts.get(&(resource.clone(), node.clone()))?;
+        let at = starts.iter().rev().nth(MAX_BURST - 1)?;
+        Some(*at + BURST)
+    }
+
+    /// The decision to be written down, if an action could begin that the store does not have.
+    pub(super) fn record(&mut self, scene: Scene<'_>) -> Option<Vec<ActionKind>> {
+        let ready = self.ready(scene);
+        if ready.iter().all(|kind| self.authorised.contains_key(kind)) {
+            return None;
+        }
+        let decision = self.decision.clone()?;
+        let actions = decision.graph.actions();
+        let (ledger, _) = self.ledger.as_mut()?;
+        let record = &mut ledger.decision;
+        record.number += 1;
+        (record.term, record.by) = (self.term, self.config.me.clone());
+        record.at = self.config.wall(scene.now);
+        let words = actions.iter().take(MAX_WORDS);
+        record.actions = words.map(|action| format!("{}: {}", action.kind, action.reason)).collect();
+        Some(actions.iter().map(|action| action.kind.clone()).collect())
+    }
+
+    /// Begins what may begin and the store has, and repeats what was not answered.
+    pub(super) fn act(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
+        self.repeat(scene, out);
+        for kind in self.ready(scene) {
+            // A start that began in this loop makes others of the resource wait.
+            if !self.may_begin(scene, &kind) {
+                continue;
+            }
+            let Some(revision) = self.authorised.remove(&kind) else { continue };
+            let (node, resource, action) = match kind {
+                ActionKind::Fence { node } => {
+                    self.fence(scene, node, out);
+                    continue;
+                }
+                ActionKind::Probe { resource, node } => (node, resource, CommandAction::Probe),
+                ActionKind::Start { resource, node } => {
+                    let token = FencingToken::new(revision.get());
+                    (node, resource, CommandAction::Start { token })
+                }
+                ActionKind::Stop { resource, node } => (node, resource, CommandAction::Stop),
+            };
+            self.command(scene, (node, resource), action, out);
+        }
+        self.wake_for_waits(scene);
+    }
+
+    pub(super) fn command(
+        &mut self,
+        scene: Scene<'_>,
+        (node, resource): (NodeName, ResourceName),
+        action: CommandAction,
+        out: &mut Vec<Output>,
+    ) {
+        let Some((ledger, _)) = &self.ledger else { return };
+        let Some(life) = self.life(&node) else { return };
+        let configured = ledger.config.resources().get(&resource).cloned();
+        // What is no longer configured is stopped by what the node has of it.
+        let definition = configured.unwrap_or_else(|| {
+            let mut unknown = crate::model::Resource::new(resource.clone(), "").raw;
+            unknown.guarantee = Guarantee::AtMostOne;
+            unknown
+        });
+        let (term, op) = (self.term, self.next_op());
+        let command = Command { term, life, op, resource: resource.clone(), definition, action };
+        if matches!(action, CommandAction::Start { .. }) {
+            let starts = self.starts.entry((resource.clone(), node.clone())).or_default();
+            starts.push_back(scene.now);
+            if starts.len() > MAX_BURST {
+                starts.pop_front();
+            }
+        }
+        let message = Message::Command(Box::new(command.clone()));
+        out.push(Output::Send { to: node.clone(), message });
+        let pending = Pending { op, command, sent: scene.now, done: false };
+        self.pending.insert((resource, node), pending);
+    }
+
+    /// Says again what was not answered and does not seem to have arrived.
+    fn repeat(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
+        let every = self.config.repeat;
+        let keys: Vec<_> = self.pending.keys().cloned().collect();
+        for key in keys {
+            let at_work = self.known(&key.0, &key.1).is_some_and(|known| known.running.is_some());
+            let Some(pending) = self.pending.get_mut(&key) else { continue };
+            if pending.sent + every <= scene.now {
+                pending.sent = scene.now;
+                if !at_work {
+                    let message = Message::Command(Box::new(pending.command.clone()));
+                    out.push(Output::Send { to: key.1.clone(), message });
+                }
+            }
+            let next = pending.sent + every;
+            self.wake_at(next);
+        }
+    }
+
+    fn wake_for_waits(&mut self, scene: Scene<'_>) {
+        let Some(decision) = self.decision.clone() else { return };
+        for action in decision.graph.actions() {
+            let node = action.kind.node();
+            let at = match action.kind.resource() {
+                None => {
+                    let again = self.fencing.get(node).map(|fencing| fencing.again);
+                    again.max(self.fence_at(scene, node))
+                }
+                Some(resource) => self.start_at(resource, node),
+            };
+            if let Some(at) = at.filter(|at| *at > scene.now) {
+                self.wake_at(at);
+            }
+        }
+    }
+
+    fn fence(&mut self, scene: Scene<'_>, node: NodeName, out: &mut Vec<Output>) {
+        let op = self.next_op();
+        let fencing = self.fencing.entry(node.clone()).or_default();
+        fencing.op = Some(op);
+        fencing.tries += 1;
+        let reason = match self.standing(scene, &node) {
+            Standing::Unclean { why, .. } => why.to_owned(),
+            Standing::Awaited
+            | Standing::Joining
+            | Standing::Off
+            | Standing::Ready { .. } => "something on it could not be stopped".to_owned(),
+        };
+        out.push(Output::Event(ManagerEvent::FenceRequested { node: node.clone(), reason }));
+        out.push(Output::Fence { op, node });
+    }
+
+    /// A fence device has answered; an error says why not, for a person.
+    pub(in crate::manager) fn fenced(
+        &mut self,
+        scene: Scene<'_>,
+        (op, node): (OpId, NodeName),
+        result: Result<(), String>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(fencing) = self.fencing.get_mut(&node).filter(|f| f.op == Some(op)) else {
+            return;
+        };
+        fencing.op = None;
+        self.stale = true;
+        let (confirmed, reason) = (result.is_ok(), result.err().unwrap_or_default());
+        let event = ManagerEvent::FenceReported { node: node.clone(), confirmed, reason };
+        out.push(Output::Event(event));
+        if !confirmed {
+            let doublings = fencing.tries.saturating_sub(1).min(6);
+            let pause = FENCE_AGAIN.saturating_mul(1 << doublings).min(FENCE_AGAIN_LONGEST);
+            fencing.again = scene.now + pause;
+            return;
+        }
+        self.fencing.remove(&node);
+        self.ghosts.remove(&node);
+        let Some((ledger, _)) = &mut self.ledger else { return };
+        // The life that was to be fenced: a later one has begun after the node was off.
+        let life = match ledger.fate(&node) {
+            Fate::Member { life } => Some(life),
+            Fate::Off { life } => life,
+            Fate::Unknown => None,
+        };
+        let silent = self.peers.get(&node).is_some_and(|peer| peer.report.is_none());
+        let present = scene.view.members().get(&node).map(|member| member.incarnation);
+        let life = life.max(present.filter(|_| silent));
+        if ledger.set_fate(&node, Fate::Off { life }) {
+            self.dirty = true;
+        }
+        out.push(Output::ConfirmFenced(node));
+    }
+}

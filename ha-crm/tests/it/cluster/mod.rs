@@ -1,0 +1,156 @@
+//! Whole clusters in the simulator: mesh, quorum and manager of every node, over a modelled store,
+//! with failing fence devices, stores and services.
+
+mod host;
+mod invariants;
+mod model;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ha_core::id::NodeName;
+use ha_crm::Cluster;
+use ha_crm::manager::{ManagerConfigBuilder, Safeguards};
+use ha_crm::model::{ClusterConfig, FenceDevice, Fencing, Resource, VoteRules};
+use ha_sim::{Chaos, Kind, NodeIndex, Quality, Seeds, Violation, World};
+
+use self::host::Host;
+use self::invariants::{
+    available_again_after_heal, fenced_before_started_elsewhere, no_action_without_quorum,
+    one_active_instance, stopped_in_time_without_quorum, tokens_grow,
+};
+use self::model::{Model, act};
+use crate::{node, resource};
+
+const SLICE: Duration = Duration::from_millis(10);
+
+fn index(name: &NodeName) -> usize {
+    name.as_str().trim_start_matches('n').parse().expect("n and a number")
+}
+
+/// Two databases, one of them after and with the other, a third, and a proxy on every node.
+fn config(nodes: usize, witnesses: usize) -> ClusterConfig {
+    let names = || (0..nodes).map(node);
+    let single = |number: usize| {
+        Resource::new(resource(number), "test").failure_timeout(Duration::from_secs(3))
+    };
+    let mut builder = Cluster::builder()
+        .nodes(names())
+        .quorum(VoteRules::majority())
+        .fencing(Fencing::device("switch", FenceDevice::new("fence_test", names())))
+        .at_most_one(single(0))
+        .at_most_one(single(1).with(resource(0)).after(resource(0)))
+        .at_most_one(single(2))
+        .at_least_one(single(3));
+    for witness in 0..witnesses {
+        builder = builder.witness(node(nodes + witness));
+    }
+    builder.build().expect("valid")
+}
+
+fn world(seed: u64, config: &ClusterConfig, safeguards: Safeguards) -> World<Host> {
+    let names = config.nodes().to_vec();
+    let count = names.len();
+    let singles = (0..3).map(resource).collect();
+    let model = Rc::new(RefCell::new(Model::new(seed, names, singles)));
+    let host = |_| Host::new(config.clone(), safeguards, Rc::clone(&model));
+    World::builder(seed)
+        .nodes((0..count).map(host))
+        .clock_error_ppm(200)
+        .clock_offset(Duration::from_hours(1))
+        .invariant(one_active_instance())
+        .invariant(fenced_before_started_elsewhere())
+        .invariant(no_action_without_quorum())
+        .invariant(tokens_grow())
+        .invariant(stopped_in_time_without_quorum())
+        .build()
+}
+
+fn model(world: &World<Host>) -> Rc<RefCell<Model>> {
+    world.node(NodeIndex::new(0)).expect("a node").model.clone()
+}
+
+/// Runs until everything is up, at most for `limit`.
+fn settle(world: &mut World<Host>, limit: Duration) -> Result<Duration, Violation> {
+    let start = world.now();
+    while !available_again_after_heal(world) {
+        if world.now().since(start) > limit {
+            return Err(world.violation("available_again_after_heal", format!("not in {limit:?}")));
+        }
+        world.run_for(SLICE)?;
+        act(world)?;
+    }
+    Ok(world.now().since(start))
+}
+
+fn chaos() -> Chaos {
+    let quality = Quality::wan().loss(0.2).duplicate(0.1).reorder(0.2);
+    Chaos::harsh().every(Duration::from_secs(2)).bad_network(quality)
+}
+
+/// One life of a cluster: it forms, suffers, heals, and works again.
+fn life(seed: u64, config: &ClusterConfig, safeguards: Safeguards) -> Result<u64, Violation> {
+    let mut world = world(seed, config, safeguards);
+    settle(&mut world, Duration::from_secs(20))?;
+    chaos().run_with(&mut world, Duration::from_secs(30), SLICE, act)?;
+    model(&world).borrow_mut().troubled = false;
+    settle(&mut world, Duration::from_secs(60))?;
+    let starts = model(&world).borrow().starts;
+    Ok(starts)
+}
+
+const ALL: Safeguards = ManagerConfigBuilder::all_safeguards();
+
+#[test]
+fn no_fault_makes_two_of_an_at_most_one_resource() -> Result<(), Violation> {
+    let clusters = [config(2, 1), config(3, 0), config(5, 0)];
+    let mut starts = 0;
+    Seeds::new(300).run(|seed| {
+        let config = &clusters[usize::try_from(seed % 3).unwrap_or_default()];
+        starts += life(seed, config, ALL)?;
+        Ok(())
+    })?;
+    assert!(starts > 0, "nothing was ever started");
+    Ok(())
+}
+
+/// Runs lives without one rule until one of them goes wrong, and says which law was broken.
+fn broken(safeguards: Safeguards, churn: f64) -> String {
+    let config = config(3, 0);
+    let found = Seeds::new(60).run(|seed| {
+        let mut world = world(seed, &config, safeguards);
+        model(&world).borrow_mut().churn = churn;
+        settle(&mut world, Duration::from_secs(20))?;
+        let kinds = [Kind::Crash, Kind::Partition, Kind::OneWay, Kind::Pause, Kind::BadNetwork];
+        chaos().kinds(&kinds).run_with(&mut world, Duration::from_secs(60), SLICE, act)
+    });
+    found.expect_err("the rule that was switched off is not needed?").invariant
+}
+
+#[test]
+fn without_fencing_the_laws_are_broken() {
+    let law = broken(Safeguards { fencing: false, ..ALL }, 0.002);
+    let laws = ["one_active_instance", "fenced_before_started_elsewhere"];
+    assert!(laws.contains(&law.as_str()), "{law}");
+}
+
+#[test]
+fn without_the_quorum_check_the_laws_are_broken() {
+    let law = broken(Safeguards { quorum: false, ..ALL }, 0.002);
+    let laws = ["no_action_without_quorum", "one_active_instance", "stopped_in_time_without_quorum"];
+    assert!(laws.contains(&law.as_str()), "{law}");
+}
+
+#[test]
+fn without_the_stop_deadline_the_laws_are_broken() {
+    let law = broken(Safeguards { stop_deadline: false, ..ALL }, 0.002);
+    assert_eq!(law, "stopped_in_time_without_quorum");
+}
+
+#[test]
+fn without_the_term_check_the_laws_are_broken() {
+    let law = broken(Safeguards { term: false, ..ALL }, 0.05);
+    let laws = ["one_active_instance", "fenced_before_started_elsewhere", "tokens_grow"];
+    assert!(laws.contains(&law.as_str()), "{law}");
+}
