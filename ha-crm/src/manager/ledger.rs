@@ -164,7 +164,8 @@ impl Ledger {
         }
         record.seen = counted;
         let before = record.failures.map_or(0, |failures| failures.count);
-        record.failures = Some(Failures { count: before.saturating_add(more), last: at, operation });
+        record.failures =
+            Some(Failures { count: before.saturating_add(more), last: at, operation });
         true
     }
 
@@ -181,14 +182,18 @@ impl Ledger {
 #[non_exhaustive]
 pub enum LedgerError {
     /// It is something else.
-    #[error("cannot read the cluster's ledger: the store has something else under {LEDGER_KEY}; who wrote it?")]
+    #[error(
+        "cannot read the cluster's ledger: the store has something else under {LEDGER_KEY}; who wrote it?"
+    )]
     Malformed {
         /// Where it ends to be one.
         #[source]
         source: serde_json::Error,
     },
     /// A newer program wrote it.
-    #[error("cannot read the cluster's ledger: it has version {version}, this program knows {VERSION}; update it")]
+    #[error(
+        "cannot read the cluster's ledger: it has version {version}, this program knows {VERSION}; update it"
+    )]
     Version {
         /// Its version.
         version: u32,

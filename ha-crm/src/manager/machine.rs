@@ -282,7 +282,9 @@ impl Manager {
         self.poll |= !matches!(input, Input::Quorum(_) | Input::Executed(_));
         match (input, &mut self.dc) {
             (Input::Executed(output), _) => self.guard.executed(now, output, out),
-            (Input::Fenced(op, node, result), Some(dc)) => dc.fenced(scene, (op, node), result, out),
+            (Input::Fenced(op, node, result), Some(dc)) => {
+                dc.fenced(scene, (op, node), result, out);
+            }
             (Input::Heard(from, Message::Report(report)), Some(dc)) => {
                 dc.report(scene, &from, *report);
             }
@@ -325,12 +327,12 @@ impl Manager {
                 dc.poll(scene, out);
             }
             let mut own = Vec::new();
-            out.retain(|output| match output {
-                Output::Send { to, message } if *to == self.config.me => {
+            out.retain(|output| {
+                let Output::Send { to, message } = output else { return true };
+                if *to == self.config.me {
                     own.push(message.clone());
-                    false
                 }
-                _ => true,
+                *to != self.config.me
             });
             if own.is_empty() {
                 break;

@@ -15,6 +15,7 @@ use crate::model::{
 
 /// What is known of a resource on a node.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(super) struct Cell {
     /// It may be active there, and the node is not off.
     pub(super) active: bool,

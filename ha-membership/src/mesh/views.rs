@@ -169,7 +169,8 @@ impl Mesh {
             ends.push((end, name));
         }
         ends.sort_unstable();
-        let mut present: BTreeSet<NodeName> = ends.iter().map(|(_, name)| (*name).clone()).collect();
+        let mut present: BTreeSet<NodeName> =
+            ends.iter().map(|(_, name)| (*name).clone()).collect();
         for (end, name) in ends {
             present.remove(name);
             let (fenced, seen_all) = (self.fenced.clone(), self.seen_all);

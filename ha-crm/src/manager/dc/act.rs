@@ -53,9 +53,10 @@ impl Dc {
     pub(super) fn decide(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
         if let Some(at) = self.decision.as_ref().and_then(|decision| decision.next_change) {
             let at = self.config.instant(at);
-            match at > scene.now {
-                true => self.wake_at(at),
-                false => self.stale = true,
+            if at > scene.now {
+                self.wake_at(at);
+            } else {
+                self.stale = true;
             }
         }
         let Some(state) = self.state(scene, out) else { return };
@@ -156,10 +157,7 @@ impl Dc {
     fn fence_at(&self, scene: Scene<'_>, node: &NodeName) -> Option<Instant> {
         match self.standing(scene, node) {
             Standing::Unclean { since, .. } => Some(since + self.config.fence_delay),
-            Standing::Awaited
-            | Standing::Joining
-            | Standing::Off
-            | Standing::Ready { .. } => None,
+            Standing::Awaited | Standing::Joining | Standing::Off | Standing::Ready { .. } => None,
         }
     }
 
@@ -184,7 +182,8 @@ impl Dc {
         (record.term, record.by) = (self.term, self.config.me.clone());
         record.at = self.config.wall(scene.now);
         let words = actions.iter().take(MAX_WORDS);
-        record.actions = words.map(|action| format!("{}: {}", action.kind, action.reason)).collect();
+        record.actions =
+            words.map(|action| format!("{}: {}", action.kind, action.reason)).collect();
         Some(actions.iter().map(|action| action.kind.clone()).collect())
     }
 
@@ -288,10 +287,9 @@ impl Dc {
         fencing.tries += 1;
         let reason = match self.standing(scene, &node) {
             Standing::Unclean { why, .. } => why.to_owned(),
-            Standing::Awaited
-            | Standing::Joining
-            | Standing::Off
-            | Standing::Ready { .. } => "something on it could not be stopped".to_owned(),
+            Standing::Awaited | Standing::Joining | Standing::Off | Standing::Ready { .. } => {
+                "something on it could not be stopped".to_owned()
+            }
         };
         out.push(Output::Event(ManagerEvent::FenceRequested { node: node.clone(), reason }));
         out.push(Output::Fence { op, node });
@@ -334,6 +332,9 @@ impl Dc {
         if ledger.set_fate(&node, Fate::Off { life }) {
             self.dirty = true;
         }
+        // What waited for it is decided anew, so that the store has the fencing before a start;
+        // and the membership without the node may not be quorate.
+        self.authorised.clear();
         out.push(Output::ConfirmFenced(node));
     }
 }

@@ -53,7 +53,11 @@ pub(super) struct Scene<'a> {
 enum Asked {
     Nothing,
     Read(OpId),
-    Write { op: OpId, record: Option<Vec<ActionKind>>, replies: Vec<(RequestId, Response)> },
+    Write {
+        op: OpId,
+        record: Option<Vec<ActionKind>>,
+        replies: Vec<(RequestId, Response)>,
+    },
     /// The store did not answer: when to ask again.
     Later(Instant),
 }
@@ -203,7 +207,8 @@ impl Dc {
             Written::Done(revision) => revision,
             Written::Conflict | Written::Unavailable => {
                 // Somebody else leads, or nobody knows: the store tells.
-                let reason = "the leader changed meanwhile; look and repeat it if it is still wanted";
+                let reason =
+                    "the leader changed meanwhile; look and repeat it if it is still wanted";
                 for (to, _) in replies.into_iter().chain(self.replies.drain(..)) {
                     out.push(Output::Reply { to, response: Response::refused(reason) });
                 }

@@ -54,10 +54,10 @@ impl Dc {
                 return Standing::Off;
             }
             let since = scene.seen.lost_since(node, self.config.startup_wait);
-            return match since > scene.now {
-                true => Standing::Awaited,
-                false => Standing::Unclean { since, why: "it is not heard any more" },
-            };
+            if since > scene.now {
+                return Standing::Awaited;
+            }
+            return Standing::Unclean { since, why: "it is not heard any more" };
         };
         if matches!(fate, Fate::Off { life: Some(life) } if life >= member.incarnation) {
             return Standing::Off;
@@ -70,10 +70,10 @@ impl Dc {
             }
             Some(_) | None => {
                 let since = peer.since + self.config.answer_within;
-                match since > scene.now {
-                    true => Standing::Joining,
-                    false => Standing::Unclean { since, why: "its manager does not answer" },
+                if since > scene.now {
+                    return Standing::Joining;
                 }
+                Standing::Unclean { since, why: "its manager does not answer" }
             }
         }
     }
@@ -214,8 +214,9 @@ impl Dc {
         let synced = report.term == term;
         let before = peer.report.replace(Arc::new(report));
         let changed = before.is_none_or(|before| {
-            peer.report.as_ref().is_none_or(|now| now.resources != before.resources
-                || now.leaving != before.leaving)
+            peer.report.as_ref().is_none_or(|now| {
+                now.resources != before.resources || now.leaving != before.leaving
+            })
         });
         self.stale |= changed || peer.synced != synced;
         peer.synced = synced;
@@ -257,7 +258,11 @@ impl Dc {
             .collect()
     }
 
-    pub(super) fn known(&self, resource: &ResourceName, node: &NodeName) -> Option<&ResourceReport> {
+    pub(super) fn known(
+        &self,
+        resource: &ResourceName,
+        node: &NodeName,
+    ) -> Option<&ResourceReport> {
         self.peers.get(node)?.report.as_ref()?.resources.get(resource)
     }
 
@@ -270,9 +275,10 @@ impl Dc {
     pub(super) fn busy_with(&self, resource: &ResourceName) -> BTreeSet<NodeName> {
         let pending = self.pending.keys().filter(|(name, _)| name == resource);
         let pending = pending.map(|(_, node)| node.clone());
-        let running = self.peers.keys().filter(|node| {
-            self.known(resource, node).is_some_and(|known| known.running.is_some())
-        });
+        let running = self
+            .peers
+            .keys()
+            .filter(|node| self.known(resource, node).is_some_and(|known| known.running.is_some()));
         pending.chain(running.cloned()).collect()
     }
 }
@@ -297,8 +303,9 @@ fn resource_status(
     status.failures = record.and_then(|record| record.failures);
     if known.barred {
         // What cannot run there is treated as a start that failed there.
-        let (count, last) =
-            status.failures.map_or((1, ha_core::time::WallTime::from_micros(0)), |f| (f.count, f.last));
+        let (count, last) = status
+            .failures
+            .map_or((1, ha_core::time::WallTime::from_micros(0)), |f| (f.count, f.last));
         status.failures = Some(Failures { count, last, operation: OperationName::Start });
     }
     Some(status)

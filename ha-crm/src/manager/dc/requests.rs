@@ -147,7 +147,7 @@ impl Dc {
             }
         }
         line.busy = self.busy_with(resource).into_iter().collect();
-        let failures = self.ledger.iter().flat_map(|(ledger, _)| ledger.failures.get(resource));
+        let failures = self.ledger.iter().filter_map(|(ledger, _)| ledger.failures.get(resource));
         for (node, record) in failures.flatten() {
             if let Some(failures) = record.failures {
                 line.failures.insert(node.clone(), failures.count);

@@ -78,8 +78,7 @@ impl Held {
         (status.role, status.fault) = (role, self.fault);
         if let Some(operation) = self.failed.filter(|_| self.barred || self.failures > 0) {
             let operation = if self.barred { OperationName::Start } else { operation };
-            status.failures =
-                Some(Failures { count: self.failures.max(1), last: at, operation });
+            status.failures = Some(Failures { count: self.failures.max(1), last: at, operation });
         }
         Some(status)
     }
@@ -144,11 +143,11 @@ impl Held {
             (self.fault, self.barred) = (None, false);
             self.monitored &= done.is_active();
             let resource = resource.clone();
-            return match done.is_active() {
-                true => (before != Some(done)).then_some(ManagerEvent::Started { resource }),
-                false => (what == OperationName::Stop || before.is_some_and(Role::is_active))
-                    .then_some(ManagerEvent::Stopped { resource }),
-            };
+            if done.is_active() {
+                return (before != Some(done)).then_some(ManagerEvent::Started { resource });
+            }
+            let was_active = what == OperationName::Stop || before.is_some_and(Role::is_active);
+            return was_active.then_some(ManagerEvent::Stopped { resource });
         }
         let nothing_done =
             matches!(answer, Answer::NoAnswer { effect: Effect::None, .. }) || never_ran(answer);

@@ -29,6 +29,7 @@ const OWN_OPS: u64 = 1 << 63;
 
 /// Guards one node.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(super) struct Guard {
     config: Arc<ManagerConfig>,
     cluster: Arc<ClusterConfig>,
@@ -124,9 +125,10 @@ impl Guard {
             self.look = true;
             self.stop_by = (!quorate && self.config.safeguards.stop_deadline)
                 .then(|| now + self.config.stop_within);
-            out.push(Output::Event(match quorate {
-                true => ManagerEvent::QuorumGained,
-                false => ManagerEvent::QuorumLost,
+            out.push(Output::Event(if quorate {
+                ManagerEvent::QuorumGained
+            } else {
+                ManagerEvent::QuorumLost
             }));
         }
         if self.leave_by.is_some_and(|at| at <= now) {

@@ -2,7 +2,7 @@
 //! everything else around them modelled.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -84,6 +84,7 @@ impl Both {
         self.managed(now, said, out);
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the mesh takes two, the host the rest")]
     fn managed(&mut self, now: Instant, from: Vec<Output>, out: &mut Vec<BothOutput>) {
         for output in from {
             let mut meshed = Vec::new();
@@ -109,8 +110,9 @@ impl Machine for Both {
         self.tick(now, out);
         match input {
             BothInput::Manager(input) => {
-                if let Input::Executed(executor::Output::Ended { resource, action, answer, .. }) =
-                    &*input
+                if let Input::Executed(executor::Output::Ended {
+                    resource, action, answer, ..
+                }) = &*input
                 {
                     let (resource, answer) = (resource.clone(), answer.clone());
                     out.push(BothOutput::Ended(resource, *action, answer));
@@ -160,7 +162,9 @@ impl std::fmt::Debug for Packet {
                 Message::Report(report) => {
                     write!(f, "report {} of life {}", report.number, report.life)
                 }
-                other => write!(f, "{other:?}"),
+                other @ (Message::Hello { .. } | Message::Released { .. }) => {
+                    write!(f, "{other:?}")
+                }
             },
         }
     }
@@ -174,6 +178,8 @@ pub(crate) struct Host {
     life: u64,
     /// What runs here, with the token it was started with.
     pub(crate) active: BTreeMap<ResourceName, Option<FencingToken>>,
+    /// What the executor would notice if it died.
+    pub(crate) watched: BTreeSet<ResourceName>,
 }
 
 impl Host {
@@ -182,7 +188,14 @@ impl Host {
         safeguards: ha_crm::manager::Safeguards,
         model: Rc<RefCell<Model>>,
     ) -> Self {
-        Self { cluster, safeguards, model, life: 0, active: BTreeMap::new() }
+        Self {
+            cluster,
+            safeguards,
+            model,
+            life: 0,
+            active: BTreeMap::new(),
+            watched: BTreeSet::new(),
+        }
     }
 
     fn mesh_config(&self, me: usize) -> MeshConfig {
@@ -204,6 +217,9 @@ impl Host {
         let (resource, op, action) = (order.resource().clone(), order.op(), order.action);
         let me = context.node();
         let mut model = self.model.borrow_mut();
+        if action == Action::Stop {
+            self.watched.remove(&resource);
+        }
         let outcome = match action {
             Action::Start => {
                 let token = order.context.meta.get("fencing-token");
@@ -213,12 +229,22 @@ impl Host {
                 if model.chance(0.03) { Outcome::GenericError } else { Outcome::Success }
             }
             Action::Stop if model.chance(0.01) => Outcome::GenericError,
-            Action::Monitor(Check { role: None, .. }) => match self.active.contains_key(&resource) {
-                true => Outcome::Success,
-                false => Outcome::NotRunning,
-            },
+            Action::Monitor(Check { role: None, .. }) => {
+                if self.active.contains_key(&resource) {
+                    Outcome::Success
+                } else {
+                    Outcome::NotRunning
+                }
+            }
             Action::Monitor(_) => return,
-            _ => Outcome::Success,
+            Action::Demote
+            | Action::MigrateFrom
+            | Action::MigrateTo
+            | Action::Notify
+            | Action::Promote
+            | Action::Reload
+            | Action::Stop
+            | Action::Validate => Outcome::Success,
         };
         let delay = context.rng().between(Duration::from_millis(1), Duration::from_millis(60));
         let answer = Answer::Report(Report::from(outcome));
@@ -233,6 +259,9 @@ impl Host {
             (Action::Stop, Outcome::Success) => {
                 self.active.remove(&resource);
                 model.fact(Fact::Stopped { resource, node: me });
+            }
+            (Action::Start, Outcome::Success) => {
+                self.watched.insert(resource);
             }
             (Action::Monitor(_), Outcome::NotRunning) => {
                 model.fact(Fact::FoundStopped { resource, node: me });
@@ -259,7 +288,11 @@ impl Host {
             }
             Output::Fence { op, node } => {
                 let target = super::index(&node);
-                self.model.borrow_mut().fence(FenceJob { by: me, op, target: NodeIndex::new(target) });
+                self.model.borrow_mut().fence(FenceJob {
+                    by: me,
+                    op,
+                    target: NodeIndex::new(target),
+                });
             }
             Output::SelfFence { .. } => self.model.borrow_mut().outages.push(Outage::Itself(me)),
             Output::Event(event) => context.note(event.to_string()),
@@ -281,6 +314,7 @@ impl Node for Host {
         let me = context.node().get();
         let manager = ManagerConfig::builder(node(me), self.cluster.clone())
             .startup_wait(Duration::from_secs(2))
+            .epoch(context.now(), self.model.borrow().wall())
             .without_safeguards(self.safeguards)
             .build()
             .expect("valid");
@@ -317,5 +351,6 @@ impl Node for Host {
 
     fn crashed(&mut self) {
         self.active.clear();
+        self.watched.clear();
     }
 }

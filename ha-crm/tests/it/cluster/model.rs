@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ha_core::id::{FencingToken, NodeName, OpId, ResourceName, Term};
-use ha_core::time::Instant;
+use ha_core::time::{Instant, WallTime};
 use ha_crm::manager::{Input, Ledger, Read, Written};
 use ha_membership::Revision;
 use ha_membership::store::Expected;
@@ -105,6 +105,12 @@ impl Model {
             start_without_quorum: None,
             old_token: None,
         }
+    }
+
+    /// What all calendars show.
+    pub(crate) fn wall(&self) -> WallTime {
+        let micros = self.now.since(Instant::ZERO).as_micros();
+        WallTime::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
@@ -255,8 +261,8 @@ impl Model {
                         && world.connects(*node, **other)
                         && world.connects(**other, *node)
             };
-            let reached = nodes.iter().filter(reaches).count();
-            self.able[node.get()] = running && 2 * reached > nodes.len();
+            let count = nodes.iter().filter(reaches).count();
+            self.able[node.get()] = running && 2 * count > nodes.len();
         }
         self.elect();
         self.tell();
@@ -315,7 +321,8 @@ fn kill_a_service(world: &mut World<Host>) -> Result<(), Violation> {
         if !host.model.borrow_mut().chance(0.0005) {
             continue;
         }
-        let Some((resource, _)) = host.active.pop_first() else { continue };
+        let Some(resource) = host.watched.pop_first() else { continue };
+        host.active.remove(&resource);
         let reason = "it ended".to_owned();
         let died = ha_agents::executor::Output::Died { resource, reason, failures: 0 };
         world.input(node, BothInput::Manager(Box::new(Input::Executed(died))))?;

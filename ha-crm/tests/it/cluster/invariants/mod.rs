@@ -20,10 +20,7 @@ use super::host::Host;
 use super::model::Model;
 
 /// A law whose breach the model notes when it happens.
-fn noted(
-    name: &'static str,
-    breach: fn(&Model) -> Option<&String>,
-) -> impl Invariant<Host> {
+fn noted(name: &'static str, breach: fn(&Model) -> Option<&String>) -> impl Invariant<Host> {
     always(name, move |world: &World<Host>, _| {
         let Some(host) = world.node(NodeIndex::new(0)) else { return Ok(()) };
         match breach(&host.model.borrow()) {
