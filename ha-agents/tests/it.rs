@@ -17,6 +17,8 @@ mod ocf;
 mod ocf_real;
 #[path = "it/outcome.rs"]
 mod outcome;
+#[path = "it/process.rs"]
+mod process;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -7,6 +7,8 @@ mod deaths;
 mod dummy;
 #[cfg(feature = "tokio")]
 mod process;
+#[cfg(feature = "tokio")]
+pub(crate) mod warden;
 
 #[cfg(feature = "tokio")]
 pub use self::closure::Closures;
