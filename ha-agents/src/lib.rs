@@ -56,6 +56,8 @@ pub mod native;
 pub mod ocf;
 mod outcome;
 #[cfg(feature = "tokio")]
+pub mod registry;
+#[cfg(feature = "tokio")]
 mod run;
 #[cfg(any(feature = "ocf", feature = "tokio"))]
 mod span;

@@ -9,6 +9,8 @@ mod executor_laws;
 mod fence;
 #[path = "it/metadata.rs"]
 mod metadata;
+#[path = "it/mount.rs"]
+mod mount;
 #[path = "it/native.rs"]
 mod native;
 #[path = "it/ocf.rs"]
@@ -19,6 +21,8 @@ mod ocf_real;
 mod outcome;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/registry.rs"]
+mod registry;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
