@@ -1,6 +1,8 @@
 //! The tests of ha-agents that go through its public face, with real processes.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[path = "it/device.rs"]
+mod device;
 #[path = "it/executor.rs"]
 mod executor;
 #[path = "it/executor_laws.rs"]
@@ -21,6 +23,8 @@ mod ocf_real;
 mod outcome;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/real_stack.rs"]
+mod real_stack;
 #[path = "it/registry.rs"]
 mod registry;
 
