@@ -18,6 +18,7 @@ use super::ledger::Ledger;
 use super::message::Message;
 use super::request::{Request, RequestId, Response};
 use super::settings::ManagerConfig;
+use crate::model::FenceDevice;
 
 /// What happens to a [`Manager`].
 #[derive(Debug, Clone)]
@@ -96,6 +97,8 @@ pub enum Output {
         op: OpId,
         /// The node.
         node: NodeName,
+        /// The devices that reach it, by name; one that confirms is enough.
+        devices: Vec<(String, FenceDevice)>,
     },
     /// This node runs nothing any more, and may go.
     Left,

@@ -292,7 +292,11 @@ impl Dc {
             }
         };
         out.push(Output::Event(ManagerEvent::FenceRequested { node: node.clone(), reason }));
-        out.push(Output::Fence { op, node });
+        let fencing = self.ledger.as_ref().and_then(|(ledger, _)| ledger.config.fencing());
+        let devices = fencing.into_iter().flat_map(|fencing| &fencing.devices);
+        let devices = devices.filter(|(_, device)| device.nodes.contains(&node));
+        let devices = devices.map(|(name, device)| (name.clone(), device.clone())).collect();
+        out.push(Output::Fence { op, node, devices });
     }
 
     /// A fence device has answered; an error says why not, for a person.

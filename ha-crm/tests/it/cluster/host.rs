@@ -286,7 +286,7 @@ impl Host {
                 let (delay, written) = self.model.borrow_mut().write(me, expected, &ledger);
                 context.later(delay, BothInput::Manager(Box::new(Input::Written(op, written))));
             }
-            Output::Fence { op, node } => {
+            Output::Fence { op, node, .. } => {
                 let target = super::index(&node);
                 self.model.borrow_mut().fence(FenceJob {
                     by: me,
