@@ -3,6 +3,9 @@
 
 #[path = "it/bus.rs"]
 mod bus;
+#[cfg(feature = "raft")]
+#[path = "it/channel.rs"]
+mod channel;
 #[path = "it/detector.rs"]
 mod detector;
 #[path = "it/invariants/mod.rs"]
