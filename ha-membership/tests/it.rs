@@ -16,6 +16,9 @@ mod lease;
 mod mesh;
 #[path = "it/quorum.rs"]
 mod quorum;
+#[cfg(feature = "raft")]
+#[path = "it/raft/mod.rs"]
+mod raft;
 #[path = "it/roster.rs"]
 mod roster;
 #[path = "it/sealed.rs"]
