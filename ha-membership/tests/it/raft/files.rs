@@ -1,0 +1,97 @@
+//! Files that cannot be used are refused, and left as they are.
+
+use std::fs;
+use std::path::Path;
+
+use ha_membership::store::{ClusterStore, OpenError, RaftStore, RaftStoreConfig};
+use ha_membership::transport::SharedKey;
+use ha_membership::transport::channel::{Channels, ChannelsConfig};
+
+use super::cluster::run;
+use crate::name;
+
+async fn channels(index: usize) -> Channels {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let config = ChannelsConfig::builder(name(index), any).key(SharedKey::new([5; 32]));
+    Channels::bind(config.build().expect("settings")).await.expect("a port")
+}
+
+async fn open(index: usize, file: &Path) -> Result<RaftStore, OpenError> {
+    let config = RaftStoreConfig::builder(name(index), file).build().expect("settings");
+    RaftStore::open(config, &channels(index).await).await
+}
+
+/// A file with something in it.
+async fn written(file: &Path) {
+    let store = open(0, file).await.expect("it opens");
+    for index in 0..20 {
+        let key = format!("k/{index}").parse().expect("a key");
+        store.put(&key, (*b"value").into()).await.expect("acknowledged");
+    }
+    store.shutdown().await;
+}
+
+#[test]
+fn a_damaged_file_is_named_and_left_as_it_is() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("store");
+        written(&file).await;
+        let whole = fs::read(&file).expect("readable");
+        let half = whole[..whole.len() / 2].to_vec();
+        let headless = whole[..100].to_vec();
+        let mut overwritten = whole.clone();
+        overwritten[..512].fill(0x55);
+        let text = b"this is no store".to_vec();
+        for damaged in [vec![], text, headless, half, overwritten] {
+            fs::write(&file, &damaged).expect("writable");
+            let error = open(0, &file).await.err();
+            let Some(OpenError::Corrupt { file: named, .. }) = &error else {
+                panic!("{} bytes: {error:?}", damaged.len())
+            };
+            assert_eq!(*named, file);
+            assert!(fs::read(&file).expect("readable") == damaged, "the file was changed");
+        }
+        fs::write(&file, &whole).expect("writable");
+        let store = open(0, &file).await.expect("the whole file is well");
+        let key = "k/19".parse().expect("a key");
+        assert!(store.get(&key).await.expect("an answer").is_some());
+    });
+}
+
+#[test]
+fn a_file_has_one_user_at_a_time() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("store");
+        let store = open(0, &file).await.expect("it opens");
+        let error = open(0, &file).await.expect_err("in use");
+        assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+        store.shutdown().await;
+        open(0, &file).await.expect("free again");
+    });
+}
+
+#[test]
+fn a_file_of_another_node_or_other_members_is_refused() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("store");
+        written(&file).await;
+        let error = open(1, &file).await.expect_err("another name");
+        assert!(matches!(error, OpenError::Members { .. } | OpenError::Foreign { .. }), "{error}");
+        let config = RaftStoreConfig::builder(name(0), &file).member(name(1)).build();
+        let opened = RaftStore::open(config.expect("settings"), &channels(0).await).await;
+        let error = opened.expect_err("another member");
+        assert!(matches!(error, OpenError::Members { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_folder_that_is_missing_is_named() {
+    run(async {
+        let error = open(0, Path::new("/nonexistent/store")).await.expect_err("no folder");
+        assert!(matches!(error, OpenError::Io { .. }), "{error}");
+        assert!(error.to_string().contains("/nonexistent/store"), "{error}");
+    });
+}
