@@ -262,7 +262,7 @@ impl Manager {
     fn set_leadership(&mut self, term: Term, leader: Option<NodeName>, out: &mut Vec<Output>) {
         let leads = leader.as_ref() == Some(&self.config.me);
         let before = self.dc.as_ref().map(Dc::term);
-        if before == Some(term) && leads {
+        if before == Some(term) && leads || term < self.leadership.0 {
             return;
         }
         if let Some(dc) = self.dc.take() {

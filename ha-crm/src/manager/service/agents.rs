@@ -57,10 +57,11 @@ impl Agents {
     /// Asks scripts for their metadata before they are needed: it takes a process each.
     pub(super) async fn prepare(&self, config: &ClusterConfig) {
         for (name, definition) in config.resources() {
-            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = current.get(name) == Some(&digest(definition));
-            drop(current);
-            if !known {
+            let known = || {
+                let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+                current.get(name) == Some(&digest(definition))
+            };
+            if !known() {
                 let found = self.registry.check(name, &definition.agent, &definition.parameters);
                 match found.await {
                     Ok(doubts) => {

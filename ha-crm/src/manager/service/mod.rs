@@ -55,6 +55,18 @@ pub struct Parts {
     pub self_fence: Option<SelfFence>,
 }
 
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("mesh", &self.mesh)
+            .field("store", &self.store)
+            .field("agents", &self.agents)
+            .field("limits", &self.limits)
+            .field("self_fence", &self.self_fence.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 /// An event, and when.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_structs, reason = "a record of three facts")]
