@@ -143,6 +143,11 @@ impl Service {
         self.events.subscribe()
     }
 
+    /// Where what happens is told, for those who begin to follow later.
+    pub(crate) fn teller(&self) -> broadcast::Sender<Told> {
+        self.events.clone()
+    }
+
     /// Runs it as a task; its end is that of [`run`](Self::run).
     #[must_use]
     pub fn spawn(self) -> Task<io::Result<()>> {
