@@ -34,7 +34,8 @@ fn on_a_host(test: impl AsyncFnOnce(&Path)) {
         let process = host.spawn(&mut command).expect("started");
         let status = process.wait(LONG).expect("it ends");
         let lines: Vec<String> = process.lines().into_iter().map(|line| line.text).collect();
-        let skipped = lines.iter().find_map(|line| line.strip_prefix("skipped "));
+        let skip = format!("skipped {name}: ");
+        let skipped = lines.iter().find_map(|line| line.strip_prefix(&skip));
         if let Some(why) = skipped {
             ha_lab::skip(why);
         }
