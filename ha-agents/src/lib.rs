@@ -38,8 +38,8 @@
 //!
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
-//! - `tokio` (default): `native::Process`, `native::Closures`, `fence::FenceCommand` and the
-//!   driver of the [`executor`].
+//! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
+//!   `fence::FenceCommand` and `fence::Device`, the `registry`, and the driver of the [`executor`].
 
 #![forbid(unsafe_code)]
 

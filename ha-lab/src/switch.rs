@@ -59,7 +59,7 @@ type OnPower = Box<dyn Fn(&Host) + Send>;
 /// [module](self).
 ///
 /// Dropping it, or its lab, ends it and removes the socket. It answers to several at once, but
-/// does one thing at a time to one host.
+/// changes the power of one host once at a time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -103,7 +103,8 @@ struct State {
 
 struct Plug {
     host: Host,
-    /// Held while something is done to the host.
+    /// Held while the power changes. Not while `on` runs: the power may fail during a boot, too.
+    power: Mutex<()>,
     on: Mutex<OnPower>,
 }
 
@@ -140,11 +141,13 @@ impl PowerSwitch {
     }
 
     /// Puts a host on the switch. `on` is called each time the switch has given it power, after
-    /// [`Host::power_on`]: start the host's programs in it. `ok` is answered when it returns.
+    /// [`Host::power_on`]: start the host's programs in it. `ok` is answered when it returns. The
+    /// host may lose its power again while it runs, as during a boot: then nothing can be started.
     ///
     /// A host that is on the switch already gets the new `on`.
     pub fn plug(&self, host: &Host, on: impl Fn(&Host) + Send + 'static) {
-        let plug = Plug { host: host.clone(), on: Mutex::new(Box::new(on)) };
+        let on: OnPower = Box::new(on);
+        let plug = Plug { host: host.clone(), power: Mutex::new(()), on: Mutex::new(on) };
         self.board.state().plugs.insert(host.name().clone(), Arc::new(plug));
     }
 
@@ -321,21 +324,30 @@ impl Plug {
         if !matches!(action, "off" | "on" | "reboot") {
             return None;
         }
-        let on = self.on.lock().unwrap_or_else(PoisonError::into_inner);
-        let off = || if self.host.is_off() { Ok(()) } else { self.host.power_off() };
-        let give = || {
-            if self.host.is_off() {
-                self.host.power_on()?;
-                on(&self.host);
-            }
-            Ok(())
-        };
         let done = match action {
-            "off" => off(),
-            "on" => give(),
-            _ => off().and_then(|()| give()),
+            "off" => self.off(),
+            "on" => self.on(),
+            _ => self.off().and_then(|()| self.on()),
         };
         Some(done.map(|()| String::new()).map_err(said))
+    }
+
+    fn off(&self) -> Result<(), LabError> {
+        let _changing = self.power.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.host.is_off() { Ok(()) } else { self.host.power_off() }
+    }
+
+    fn on(&self) -> Result<(), LabError> {
+        {
+            let _changing = self.power.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.host.is_off() {
+                return Ok(());
+            }
+            self.host.power_on()?;
+        }
+        let on = self.on.lock().unwrap_or_else(PoisonError::into_inner);
+        on(&self.host);
+        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ const CHECK_FILE: &str = ".ha-mount-check";
 ///   attached), as long as it may take, and mounts it. The directory must be there. The same
 ///   source mounted there already is a success, another one a failure. A regular file is mounted
 ///   through a loop device, which goes with the mount.
-/// - A **monitor** asks the kernel's list of mounts, which no dead disk can delay. At depth 10 it
+/// - A **monitor** asks the kernel's list of mounts, which no dead disk delays. At depth 10 it
 ///   asks the file system itself (`statfs`), at depth 20 it writes and reads back the file
 ///   `.ha-mount-check` in it (with the option `ro` it only asks); a file system that does not
 ///   answer is an operation whose time is up.
@@ -66,8 +66,9 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts `source` at `directory`: a block device, a regular file, with the option `bind` a
-    /// directory, or what the file system's type understands, such as `server:/export`.
+    /// Mounts `source` at `directory`: a block device, by its path or as `UUID=…` or `LABEL=…`, a
+    /// regular file, with the option `bind` a directory, or what the file system's type
+    /// understands, such as `server:/export`.
     pub fn new(source: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
         Self {
             source: source.into(),
@@ -109,21 +110,43 @@ impl Mount {
     }
 
     /// Where the kernel lists the directory: without links on the way to it. The directory itself
-    /// is not looked at, as a dead file system may be mounted on it.
-    fn place(&self) -> io::Result<PathBuf> {
+    /// is not looked at, as a dead file system may be mounted on it. `None`: its parent is not
+    /// there, so nothing is mounted on it.
+    fn place(&self) -> io::Result<Option<PathBuf>> {
         let name = self.directory.file_name();
         let (Some(parent), Some(name)) = (self.directory.parent(), name) else {
-            return Ok(self.directory.clone());
+            return Ok(Some(self.directory.clone()));
         };
-        Ok(fs::canonicalize(parent)?.join(name))
+        match fs::canonicalize(parent) {
+            Ok(parent) => Ok(Some(parent.join(name))),
+            // Any other error says nothing about what is mounted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The path of the source, if it is one: tags are links that udev makes.
+    fn path(&self) -> Option<PathBuf> {
+        let tag = self.source.split_once('=').and_then(|(tag, value)| {
+            let folder = match tag {
+                "LABEL" => "by-label",
+                "PARTLABEL" => "by-partlabel",
+                "PARTUUID" => "by-partuuid",
+                "UUID" => "by-uuid",
+                _ => return None,
+            };
+            Some(Path::new("/dev/disk").join(folder).join(value.trim_matches('"')))
+        });
+        tag.or_else(|| self.source.starts_with('/').then(|| PathBuf::from(&self.source)))
     }
 
     /// Whether what is mounted is the source.
     fn is_ours(&self, all: &[Mounted], mounted: &Mounted) -> bool {
-        if mounted.source == OsStr::new(&self.source) && !self.is_bind() {
-            return true;
-        }
-        let Ok(path) = fs::canonicalize(&self.source) else { return false };
+        let named = mounted.source.to_string_lossy();
+        let Some(path) = self.path().filter(|_| named != self.source || self.is_bind()) else {
+            return named.trim_end_matches('/') == self.source.trim_end_matches('/');
+        };
+        let Ok(path) = fs::canonicalize(path) else { return false };
         if self.is_bind() {
             // Without what is mounted at the place itself, which may hide its own source.
             let others: Vec<Mounted> =
@@ -136,10 +159,30 @@ impl Mount {
         if metadata.file_type().is_block_device() {
             let device = metadata.rdev();
             let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            return mounted.device == format!("{major}:{minor}") || mounted.source == path;
+            return mounted.device == format!("{major}:{minor}")
+                || fs::canonicalize(&mounted.source).is_ok_and(|source| source == path);
         }
         let loop_file = format!("/sys/dev/block/{}/loop/backing_file", mounted.device);
         fs::read_to_string(loop_file).is_ok_and(|file| Path::new(file.trim_end()) == path)
+    }
+
+    /// Looks at the kernel's list, on a thread that may hang where a dead disk is on the way.
+    async fn state(&self) -> io::Result<State> {
+        let agent = self.clone();
+        let look = move || {
+            let Some(place) = agent.place()? else { return Ok(State::Free) };
+            let all = mountinfo::read()?;
+            let Some(mounted) = mountinfo::at(&all, &place) else {
+                return Ok(State::Free);
+            };
+            if agent.is_ours(&all, mounted) {
+                return Ok(State::Ours(place));
+            }
+            let (source, at) = (mounted.source.to_string_lossy(), place.display());
+            let (fstype, ours) = (&mounted.fstype, &agent.source);
+            Ok(State::Other(format!("{source} ({fstype}) is mounted at {at}, not {ours}")))
+        };
+        tokio::task::spawn_blocking(look).await?
     }
 
     /// What is wrong with the settings on this node, if anything is.
@@ -170,8 +213,8 @@ impl Mount {
 
     /// Waits for a source that is a path; `false`: it did not come until `end`.
     async fn await_source(&self, end: Instant) -> io::Result<bool> {
-        let is_path = self.source.starts_with('/');
-        while is_path && fs::symlink_metadata(&self.source).is_err() {
+        let Some(path) = self.path() else { return Ok(true) };
+        while fs::symlink_metadata(&path).is_err() {
             let now = BootClock::new().now();
             if now >= end {
                 return Ok(false);
@@ -184,21 +227,10 @@ impl Mount {
     async fn mount(&self, context: &OpContext) -> OpResult {
         let failed = |source| io_error(context, "start", source);
         let end = nearly(context);
-        let look = || -> io::Result<Option<Report>> {
-            let all = mountinfo::read()?;
-            // A directory whose parent is not there has nothing mounted on it.
-            let Ok(place) = self.place() else { return Ok(None) };
-            Ok(mountinfo::at(&all, &place).map(|mounted| {
-                if self.is_ours(&all, mounted) {
-                    return Report::success();
-                }
-                let (at, source) = (place.display(), mounted.source.to_string_lossy());
-                let reason = format!("{source} is mounted at {at}, not {}", self.source);
-                Report::new(Outcome::GenericError, reason)
-            }))
-        };
-        if let Some(report) = look().map_err(failed)? {
-            return Ok(report);
+        match self.state().await.map_err(failed)? {
+            State::Free => {}
+            State::Other(reason) => return Ok(Report::new(Outcome::GenericError, reason)),
+            State::Ours(_) => return Ok(Report::success()),
         }
         if let Some(report) = self.objection() {
             return Ok(report);
@@ -216,22 +248,22 @@ impl Mount {
         }
         args.extend(["--", &self.source]);
         let said = call("mount", &args, &self.directory, context).await.map_err(failed)?;
-        match (look().map_err(failed)?, said) {
-            (Some(report), _) => Ok(report),
-            (None, Some(said)) => Ok(Report::new(Outcome::GenericError, said)),
-            (None, None) => Ok(Report::new(
-                Outcome::GenericError,
-                "mount says that it has, and the kernel that it has not",
-            )),
-        }
+        let doubt = || "mount says that it has, and the kernel that it has not".to_owned();
+        Ok(match self.state().await.map_err(failed)? {
+            State::Ours(_) => Report::success(),
+            State::Other(reason) => Report::new(Outcome::GenericError, reason),
+            State::Free => Report::new(Outcome::GenericError, said.unwrap_or_else(doubt)),
+        })
     }
 
     async fn unmount(&self, context: &OpContext) -> OpResult {
         let failed = |source| io_error(context, "stop", source);
         let (begin, end) = (BootClock::new().now(), nearly(context));
         let kill_at = begin + HOLDERS_GRACE.min(context.timeout / 4);
-        // A directory whose parent is not there has nothing mounted on it.
-        let Ok(place) = self.place() else { return Ok(Report::success()) };
+        let agent = self.clone();
+        let place = tokio::task::spawn_blocking(move || agent.place()).await;
+        let place = place.map_err(io::Error::from).flatten().map_err(failed)?;
+        let Some(place) = place else { return Ok(Report::success()) };
         let mut asked = false;
         loop {
             // The last one mounted first: it may lie in or over an earlier one.
@@ -262,15 +294,11 @@ impl Mount {
 
     async fn look(&self, context: &OpContext, check: Check) -> OpResult {
         let failed = |source| io_error(context, "monitor", source);
-        let all = mountinfo::read().map_err(failed)?;
-        let not_there = || Ok(Report::new(Outcome::NotRunning, ""));
-        let Ok(place) = self.place() else { return not_there() };
-        let Some(mounted) = mountinfo::at(&all, &place) else { return not_there() };
-        if !self.is_ours(&all, mounted) {
-            let (source, fstype) = (mounted.source.to_string_lossy(), &mounted.fstype);
-            let reason = format!("{source} ({fstype}) is mounted there, not {}", self.source);
-            return Ok(Report::new(Outcome::GenericError, reason));
-        }
+        let place = match self.state().await.map_err(failed)? {
+            State::Ours(place) => place,
+            State::Free => return Ok(Report::new(Outcome::NotRunning, "")),
+            State::Other(reason) => return Ok(Report::new(Outcome::GenericError, reason)),
+        };
         let mut said = None;
         if check.depth >= 10 {
             said = call("stat", &["-f", "--"], &place, context).await.map_err(failed)?;
@@ -288,6 +316,16 @@ impl Mount {
         }
         Ok(said.map_or_else(Report::success, |said| Report::new(Outcome::GenericError, said)))
     }
+}
+
+/// What the kernel says of the directory.
+enum State {
+    /// Nothing is mounted there.
+    Free,
+    /// Something else is mounted there: what, in words.
+    Other(String),
+    /// The source is mounted, and where, as the kernel names it.
+    Ours(PathBuf),
 }
 
 /// When an answer must be begun, so that it comes before the time is up.

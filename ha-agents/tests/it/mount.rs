@@ -34,7 +34,8 @@ fn on_a_host(test: impl AsyncFnOnce(&Path)) {
         let process = host.spawn(&mut command).expect("started");
         let status = process.wait(LONG).expect("it ends");
         let lines: Vec<String> = process.lines().into_iter().map(|line| line.text).collect();
-        let skipped = lines.iter().find_map(|line| line.strip_prefix("skipped "));
+        let skip = format!("skipped {name}: ");
+        let skipped = lines.iter().find_map(|line| line.strip_prefix(&skip));
         if let Some(why) = skipped {
             ha_lab::skip(why);
         }
@@ -104,7 +105,7 @@ fn a_file_system_is_mounted_watched_and_unmounted() {
         let other = Mount::new("other-data", &at).fstype("tmpfs");
         let report = other.start(&context()).await.expect("an answer");
         assert_eq!(report.outcome, Outcome::GenericError);
-        assert!(report.reason.contains("ha-data is mounted"), "{}", report.reason);
+        assert!(report.reason.starts_with("ha-data (tmpfs) is mounted"), "{}", report.reason);
         assert_eq!(monitor(&other, 0).await.outcome, Outcome::GenericError);
         // What is mounted below it goes first.
         let below = Mount::new("below", folder(&at, "below")).fstype("tmpfs");

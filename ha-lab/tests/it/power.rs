@@ -144,6 +144,35 @@ fn a_program_on_a_host_fences_another() {
 }
 
 #[test]
+fn the_power_can_be_cut_while_a_host_boots() {
+    run_test(|| {
+        let (lab, _lan, [a]) = lab();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("switch");
+        let switch = PowerSwitch::new(&lab, &path).expect("a switch");
+        let (boots, end) = std::sync::mpsc::channel::<()>();
+        let booting = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&booting);
+        switch.plug(&a, move |a| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            end.recv().ok();
+            a.spawn(&mut Command::new("true")).expect_err("no power");
+        });
+        a.power_off().expect("off");
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(ask(&path, "on h1", LONG).expect("told"), "ok"));
+            while booting.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            assert!(!a.is_off());
+            assert_eq!(ask(&path, "off h1", LONG).expect("told"), "ok");
+            assert!(a.is_off());
+            boots.send(()).expect("it boots");
+        });
+    });
+}
+
+#[test]
 fn a_switch_is_slow_refuses_loses_answers_and_hangs() {
     run_test(|| {
         let (lab, _lan, [a]) = lab();
