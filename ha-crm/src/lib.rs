@@ -43,6 +43,10 @@
 //!   fenced;
 //! - nothing is done to an unclean node but fencing it.
 //!
+//! # Features
+//!
+//! - `file`: the configuration file of a node.
+//!
 //! # How it differs from Pacemaker
 //!
 //! Placement by the same scores, but stickiness is 100 by default, and a configuration that cannot
@@ -53,6 +57,8 @@
 
 mod cluster;
 mod explain;
+#[cfg(feature = "file")]
+pub mod file;
 mod graph;
 pub mod manager;
 pub mod model;
