@@ -45,7 +45,9 @@
 //!
 //! # Features
 //!
+//! - `tokio` (default): drivers, the control socket.
 //! - `file`: the configuration file of a node.
+//! - `vip`: a floating address as a resource.
 //!
 //! # How it differs from Pacemaker
 //!
@@ -56,6 +58,8 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+#[cfg(feature = "tokio")]
+pub mod control;
 mod explain;
 #[cfg(feature = "file")]
 pub mod file;
