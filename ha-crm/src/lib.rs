@@ -43,6 +43,12 @@
 //!   fenced;
 //! - nothing is done to an unclean node but fencing it.
 //!
+//! # Features
+//!
+//! - `tokio` (default): drivers, the control socket.
+//! - `file`: the configuration file of a node.
+//! - `vip`: a floating address as a resource.
+//!
 //! # How it differs from Pacemaker
 //!
 //! Placement by the same scores, but stickiness is 100 by default, and a configuration that cannot
@@ -52,10 +58,16 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+#[cfg(feature = "tokio")]
+pub mod control;
 mod explain;
+#[cfg(feature = "file")]
+pub mod file;
 mod graph;
 pub mod manager;
 pub mod model;
+#[cfg(feature = "node")]
+pub mod node;
 mod policy;
 
 pub use crate::cluster::{Cluster, ClusterBuilder, Given, HasFencing, HasQuorum, Missing};

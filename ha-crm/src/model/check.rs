@@ -53,6 +53,14 @@ fn check_devices(fencing: &Fencing, nodes: &[NodeName], problems: &mut Problems)
             let path = format!("fencing.devices.{name}.nodes");
             problems.add(path, node, "names that stand in `nodes`");
         }
+        for node in device.plugs.keys().filter(|node| !device.nodes.contains(*node)) {
+            let path = format!("fencing.devices.{name}.plugs");
+            problems.add(path, node, "names of nodes that the device can fence");
+        }
+        if device.timeout == Some(Duration::ZERO) {
+            let allowed = "above 0; leave it out for 60 s";
+            problems.add(format!("fencing.devices.{name}.timeout"), "0s", allowed);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is wanted, checked: a [`ClusterConfig`] that exists is one that can be kept.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ha_core::config::{ConfigError, Problems};
 use ha_core::id::{NodeName, ResourceName};
@@ -14,6 +15,7 @@ use super::group::Group;
 use super::options::ClusterOptions;
 use super::resource::RawResource;
 use super::score::Score;
+use super::span;
 
 /// A cluster's configuration, checked whole; made by [`Cluster::builder`](crate::Cluster::builder)
 /// or from data.
@@ -128,6 +130,13 @@ pub struct FenceDevice {
     pub agent: String,
     /// The nodes that it can fence.
     pub nodes: Vec<NodeName>,
+    /// What the device calls a node, where that is not the node's name (Pacemaker's
+    /// `pcmk_host_map`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plugs: BTreeMap<NodeName, String>,
+    /// How long an action may take. Above 0. Default: the agent's, 60 s.
+    #[serde(default, with = "span::option", skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
     /// The agent's parameters.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
@@ -137,7 +146,22 @@ impl FenceDevice {
     /// A device that can fence these nodes.
     pub fn new(agent: impl Into<String>, nodes: impl IntoIterator<Item = NodeName>) -> Self {
         let nodes = nodes.into_iter().collect();
-        Self { agent: agent.into(), nodes, parameters: BTreeMap::new() }
+        let (plugs, parameters) = (BTreeMap::new(), BTreeMap::new());
+        Self { agent: agent.into(), nodes, plugs, timeout: None, parameters }
+    }
+
+    /// Sets what the device calls a node. Default: the node's name.
+    #[must_use]
+    pub fn plug(mut self, node: NodeName, plug: impl Into<String>) -> Self {
+        self.plugs.insert(node, plug.into());
+        self
+    }
+
+    /// Sets how long an action may take. Default: the agent's, 60 s.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
     }
 
     /// Sets a parameter of the agent.

@@ -8,7 +8,7 @@ mod operation;
 mod options;
 mod resource;
 mod score;
-mod span;
+pub(crate) mod span;
 mod state;
 
 pub use self::config::{ClusterConfig, FenceDevice, Fencing, RawClusterConfig, VoteRules};

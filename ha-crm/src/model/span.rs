@@ -12,7 +12,8 @@ enum Raw {
     Text(String),
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// Reads a span as text.
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;
