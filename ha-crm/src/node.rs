@@ -68,7 +68,9 @@ pub enum NodeError {
     #[error("cannot start the node: its control socket does not open; see the cause")]
     Control(#[source] ControlError),
     /// There is no place for what it must not forget.
-    #[error("cannot start the node: its folder {folder} cannot be made; check `data` and who may write there")]
+    #[error(
+        "cannot start the node: its folder {folder} cannot be made; check `data` and who may write there"
+    )]
     Data {
         /// The folder.
         folder: PathBuf,
@@ -192,9 +194,11 @@ fn settings(
     file: &NodeFile,
     key: &SharedKey,
 ) -> Result<(ChannelsConfig, RaftStoreConfig), ConfigError> {
-    let own = file.addresses.get(&file.name).map(|own| own.address).ok_or_else(|| {
-        ConfigError::new("name", &file.name, "a name that stands in `nodes`")
-    })?;
+    let own = file
+        .addresses
+        .get(&file.name)
+        .map(|own| own.address)
+        .ok_or_else(|| ConfigError::new("name", &file.name, "a name that stands in `nodes`"))?;
     let mut channels = ChannelsConfig::builder(file.name.clone(), own).key(key.clone());
     let mut store = RaftStoreConfig::builder(file.name.clone(), file.data.join("store"));
     for (name, address) in &file.addresses {

@@ -65,7 +65,9 @@ fn cluster(folder: &Path) -> ClusterConfig {
         .quorum(VoteRules::majority())
         .fencing(Fencing::device("switch", FenceDevice::new(agent, nodes())))
         .at_most_one(dummy("a"))
-        .at_most_one(dummy("b").with("a".parse().expect("a name")).after("a".parse().expect("a name")))
+        .at_most_one(
+            dummy("b").with("a".parse().expect("a name")).after("a".parse().expect("a name")),
+        )
         .at_least_one(dummy("everywhere"))
         .build()
         .expect("valid")
@@ -260,11 +262,13 @@ fn three_nodes_form_run_move_lose_one_and_take_it_back() {
     assert_eq!(nodes.ask(&Request::Standby { node: node.clone() }), Some(Response::Done));
     nodes.wait("standby", |status| {
         let everywhere = active(status, "everywhere");
-        everywhere.len() == 2 && !active(status, "b").contains(&node) && active(status, "b").len() == 1
+        everywhere.len() == 2
+            && !active(status, "b").contains(&node)
+            && active(status, "b").len() == 1
     });
-    let Some(Response::Text { text }) = nodes.ask(&Request::Explain {
-        resource: "a".parse().expect("a name"),
-    }) else {
+    let Some(Response::Text { text }) =
+        nodes.ask(&Request::Explain { resource: "a".parse().expect("a name") })
+    else {
         panic!("no explanation");
     };
     assert!(text.contains("the node is in standby"), "{text}");

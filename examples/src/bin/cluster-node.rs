@@ -45,7 +45,7 @@ enum Line<'a> {
     Joined { node: &'a NodeName },
     Missed { events: u64 },
     Ready { node: &'a NodeName, socket: &'a PathBuf },
-    Stopped { node: &'a NodeName },
+    Left { node: &'a NodeName },
     Stopping { signal: &'a str },
 }
 
@@ -126,7 +126,7 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
     while let Ok(told) = events.try_recv() {
         tell(&lines, me, &told);
     }
-    lines.write(&Line::Stopped { node: me });
+    lines.write(&Line::Left { node: me });
     lines.finish();
     Ok(())
 }

@@ -34,7 +34,11 @@ impl Fences {
         }
         let mut wanted = Device::new(name, &device.agent);
         for node in &device.nodes {
-            wanted = wanted.node(node.clone(), node.as_str());
+            let plug = device.plugs.get(node).map_or(node.as_str(), String::as_str);
+            wanted = wanted.node(node.clone(), plug);
+        }
+        if let Some(timeout) = device.timeout {
+            wanted = wanted.timeout(timeout);
         }
         for (key, value) in &device.parameters {
             wanted = wanted.parameter(key, value);

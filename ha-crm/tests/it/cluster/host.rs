@@ -299,10 +299,7 @@ impl Host {
             }
             Output::SelfFence { .. } => self.model.borrow_mut().outages.push(Outage::Itself(me)),
             Output::Event(event) => context.note(event.to_string()),
-            Output::Campaign(_)
-            | Output::CleanUp(_)
-            | Output::ConfirmFenced(_)
-            | Output::Left => {}
+            Output::Campaign(_) | Output::CleanUp(_) | Output::ConfirmFenced(_) | Output::Left => {}
             Output::Reply { response, .. } => self.reply = Some(response),
         }
     }
