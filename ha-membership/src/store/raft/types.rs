@@ -130,13 +130,13 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(result: Result<Revision, StoreError>) -> Self {
-        let count = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    pub(super) fn new(result: &Result<Revision, StoreError>) -> Self {
+        let count = |bytes: &usize| u64::try_from(*bytes).unwrap_or(u64::MAX);
         match result {
-            Ok(revision) => Self::Written(revision),
+            Ok(revision) => Self::Written(*revision),
             Err(StoreError::Full { limit, .. }) => Self::Full(count(limit)),
             Err(StoreError::TooLarge { len, .. }) => Self::TooLarge(count(len)),
-            Err(StoreError::Conflict { found, .. }) => Self::Conflict(found),
+            Err(StoreError::Conflict { found, .. }) => Self::Conflict(*found),
             // A state in memory is always there, and a write looks at no change.
             Err(StoreError::Compacted { .. } | StoreError::Unavailable { .. }) => {
                 Self::Conflict(None)
