@@ -79,7 +79,7 @@ pub(crate) async fn writes_are_as_in_a_map(stores: &[&dyn ClusterStore], steps: 
                 assert!(!holds);
                 assert_eq!(told, found);
             }
-            Err(error) => assert!(false, "{error}"),
+            failed @ Err(_) => drop(failed.expect("written or in conflict")),
         }
         assert_eq!(next.get(&key).await.expect("an answer"), model.get(&key).cloned());
     }
