@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ha_core::id::NodeName;
 use ha_core::time::{BootClock, Clock};
-use ha_membership::store::{ClusterStore, RaftStore, RaftStoreConfig};
+use ha_membership::store::{ClusterStore, RaftStore, RaftStoreConfig, RaftStoreConfigBuilder};
 use ha_membership::transport::SharedKey;
 use ha_membership::transport::channel::{Channels, ChannelsConfig, Handler, Topic};
 
@@ -52,7 +52,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let addresses = channels.iter().map(|node| (node.me().clone(), node.local_addr()));
     let addresses: Vec<_> = addresses.collect();
-    channels.iter().for_each(|node| node.set_peers(addresses.clone()));
+    for node in &channels {
+        node.set_peers(addresses.clone());
+    }
 
     let topic = Topic::new(100);
     let _serving = channels[1].serve(topic, Arc::new(Echo))?;
@@ -66,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut stores = Vec::new();
     for (name, channels) in names.iter().zip(&channels) {
         let config = RaftStoreConfig::builder(name.clone(), folder.path().join(name.as_str()));
-        let config = names.iter().cloned().fold(config, |config, name| config.member(name));
+        let config = names.iter().cloned().fold(config, RaftStoreConfigBuilder::member);
         stores.push(RaftStore::open(config.build()?, channels).await?);
     }
     let first = leader(&stores).await?;
