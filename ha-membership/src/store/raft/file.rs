@@ -1,7 +1,7 @@
 //! The file of a node: votes, log and snapshot, all on disk before anything is acknowledged.
 //!
-//! Table `meta`: format, name, members, is_member, vote, committed, purged, snapshot,
-//! snapshot_meta. Table `log`: an entry an index.
+//! Table `meta`: format, name, members, `is_member`, vote, committed, purged, snapshot,
+//! `snapshot_meta`. Table `log`: an entry an index.
 
 use std::fs;
 use std::io;
@@ -304,6 +304,7 @@ fn create(path: &Path, me: &NodeName, members: &[NodeName]) -> Result<(), OpenEr
     folder.sync_all().map_err(failed)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "DatabaseError is redb's, and may grow")]
 fn refused(path: &Path, error: DatabaseError) -> OpenError {
     let file = path.to_owned();
     match error {

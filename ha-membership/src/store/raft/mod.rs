@@ -235,7 +235,7 @@ impl RaftStore {
                 };
                 match index {
                     Ok(index) => {
-                        trouble = "this node has not caught up with the leader".to_owned();
+                        "this node has not caught up with the leader".clone_into(&mut trouble);
                         let wanted = index.unwrap_or(0);
                         let mut applied = node.applied.index.subscribe();
                         // The sender is a field of the node: it lives as long as this call.
@@ -264,12 +264,7 @@ impl RaftStore {
             called.map_err(|error| Trouble { effect: error.effect(), text: error.to_string() })?;
         let unknown = |text| Trouble { effect: Effect::Unknown, text };
         let reply: Reply = decode(&reply).map_err(|error| unknown(error.to_string()))?;
-        T::try_from(reply).map_err(|reply| match reply {
-            Reply::NotLeader => Failure::NotLeader.into(),
-            Reply::Refused(text) => Trouble { effect: Effect::None, text },
-            Reply::Failed(text) => unknown(text),
-            other => unknown(format!("unexpected reply {other:?}")),
-        })
+        T::try_from(reply).map_err(|reply| Trouble::from(&reply))
     }
 
     fn gave_up(&self, why: &str) -> StoreError {
@@ -300,6 +295,21 @@ impl From<Failure> for Trouble {
                 Self { effect: Effect::None, text: "the leader has changed".to_owned() }
             }
             Failure::Unknown(text) => Self { effect: Effect::Unknown, text },
+        }
+    }
+}
+
+impl From<&Reply> for Trouble {
+    /// Of a reply that is not the one that was waited for.
+    fn from(reply: &Reply) -> Self {
+        if let Reply::NotLeader = reply {
+            Failure::NotLeader.into()
+        } else if let Reply::Refused(why) = reply {
+            Self { effect: Effect::None, text: why.clone() }
+        } else if let Reply::Failed(why) = reply {
+            Self { effect: Effect::Unknown, text: why.clone() }
+        } else {
+            Self { effect: Effect::Unknown, text: format!("unexpected reply {reply:?}") }
         }
     }
 }
@@ -338,9 +348,10 @@ impl ClusterStore for RaftStore {
             // It does not go through the log; a condition that does not hold counts first.
             self.catch_up().await?;
             let found = self.local_get(&key).map(|entry| entry.revision);
-            return Err(match write.expected.holds(found) {
-                true => StoreError::TooLarge { key, len },
-                false => StoreError::Conflict { key, found },
+            return Err(if write.expected.holds(found) {
+                StoreError::TooLarge { key, len }
+            } else {
+                StoreError::Conflict { key, found }
             });
         }
         let proposal = Proposal::from(write);
@@ -397,7 +408,7 @@ async fn start(
     });
     let (machine, is_member) = opening.await.map_err(corrupt)?;
     let is_member = is_member || config.trust_empty_file;
-    let raft_config = engine_config(config).map_err(|error| engine(error.to_string()))?;
+    let raft_config = engine_config(config).map_err(engine)?;
     let network = Network {
         channels: channels.clone(),
         topic: config.topic,
@@ -405,7 +416,8 @@ async fn start(
         silence: config.election.1,
     };
     let me = number(&config.me);
-    let raft = Raft::new(me, Arc::new(raft_config), network, Log(Arc::clone(file)), machine).await;
+    let log = Log { file: Arc::clone(file), me };
+    let raft = Raft::new(me, Arc::new(raft_config), network, log, machine).await;
     let raft = raft.map_err(|error| engine(error.to_string()))?;
     let (proposals, inbox) = mpsc::channel(proposer::WAITING);
     let waiting = Formation::Waiting { on: config.others().into_iter().collect() };
@@ -421,12 +433,14 @@ async fn start(
         leadership: watch::Sender::new(Leadership::none()),
         phase: Mutex::new(phase),
         campaigning: AtomicBool::new(true),
+        // A lone node need not wait for a leader.
+        has_listened: AtomicBool::new(config.members.len() == 1),
     };
     node.update_campaigning();
     Ok((Arc::new(node), inbox))
 }
 
-fn engine_config(config: &RaftStoreConfig) -> Result<Config, openraft::ConfigError> {
+fn engine_config(config: &RaftStoreConfig) -> Result<Config, String> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: "ha-membership".to_owned(),
@@ -444,6 +458,7 @@ fn engine_config(config: &RaftStoreConfig) -> Result<Config, openraft::ConfigErr
         ..Config::default()
     }
     .validate()
+    .map_err(|error| error.to_string())
 }
 
 /// Runs the node until it is stopped, then lets go of its file.
@@ -454,6 +469,13 @@ async fn drive(node: Arc<Node>, channels: Channels, inbox: mpsc::Receiver<Ask>, 
         }
         std::future::pending::<()>().await;
     };
+    let listen = async {
+        // Whoever leads has time to say so before this node stands against it.
+        let _no_timer = pause(node.config.election.1).await;
+        node.has_listened.store(true, Ordering::SeqCst);
+        node.update_campaigning();
+        std::future::pending::<()>().await;
+    };
     let follow = async {
         leadership::follow(&node).await;
         std::future::pending::<()>().await;
@@ -461,6 +483,7 @@ async fn drive(node: Arc<Node>, channels: Channels, inbox: mpsc::Receiver<Ask>, 
     tokio::select! { biased;
         () = stop.wait() => {}
         () = form => {}
+        () = listen => {}
         () = follow => {}
         () = proposer::run(&node, inbox) => {}
     }
@@ -470,5 +493,10 @@ async fn drive(node: Arc<Node>, channels: Channels, inbox: mpsc::Receiver<Ask>, 
     node.leadership.send_modify(|now| (now.leader, now.is_me) = (None, false));
     let file = Arc::clone(&node.file);
     // Closing waits for the disk; an error means that the runtime ends.
-    let _closed = tokio::task::spawn_blocking(move || file.close()).await;
+    let closing = move || {
+        // What is known to be committed; without it the next start is a little slower.
+        let _unsaved = file.write(|_| Ok(()));
+        file.close();
+    };
+    let _closed = tokio::task::spawn_blocking(closing).await;
 }

@@ -57,6 +57,8 @@ pub(super) struct Node {
     pub(super) phase: Mutex<Phase>,
     /// Whether the user lets this node stand for election.
     pub(super) campaigning: AtomicBool,
+    /// Whether it has listened for a leader since it started.
+    pub(super) has_listened: AtomicBool,
 }
 
 impl std::fmt::Debug for Node {
@@ -77,7 +79,9 @@ impl Node {
 
     /// Lets the engine stand for election if the user and the phase do.
     pub(super) fn update_campaigning(&self) {
-        let may = self.phase() == Phase::Member && self.campaigning.load(Ordering::SeqCst);
+        let may = self.phase() == Phase::Member
+            && self.campaigning.load(Ordering::SeqCst)
+            && self.has_listened.load(Ordering::SeqCst);
         self.raft.runtime_config().elect(may);
     }
 

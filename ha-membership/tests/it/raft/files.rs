@@ -1,13 +1,15 @@
-//! Files that cannot be used are refused, and left as they are.
+//! Files that cannot be used are refused, and left as they are; a disk that is full loses nothing.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 
-use ha_membership::store::{ClusterStore, OpenError, RaftStore, RaftStoreConfig};
+use ha_membership::store::{ClusterStore, OpenError, RaftStore, RaftStoreConfig, StoreError};
 use ha_membership::transport::SharedKey;
 use ha_membership::transport::channel::{Channels, ChannelsConfig};
 
-use super::cluster::run;
+use super::cluster::{LONG, run};
 use crate::name;
 
 async fn channels(index: usize) -> Channels {
@@ -93,5 +95,68 @@ fn a_folder_that_is_missing_is_named() {
         let error = open(0, Path::new("/nonexistent/store")).await.expect_err("no folder");
         assert!(matches!(error, OpenError::Io { .. }), "{error}");
         assert!(error.to_string().contains("/nonexistent/store"), "{error}");
+    });
+}
+
+/// A small file system in memory, unmounted when dropped; `None` where this user may not mount.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(options: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Self(folder);
+        disk.run("mount", &["-t", "tmpfs", "-o", options, "tmpfs"]).then_some(disk)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> bool {
+        let command = Command::new(program).args(arguments).arg(self.0.path()).output();
+        command.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.run("umount", &["-l"]);
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_write_fails_the_node_steps_back_and_nothing_acknowledged_is_lost() {
+    let Some(disk) = SmallDisk::mount("size=8m") else {
+        eprintln!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    run(async {
+        let file = disk.0.path().join("store");
+        let store = open(0, &file).await.expect("it opens");
+        let value: Arc<[u8]> = vec![7; 100_000].into();
+        let key = |index: usize| format!("k/{index}").parse().expect("a key");
+        let mut acknowledged = 0;
+        let error = loop {
+            match store.put(&key(acknowledged % 40), value.clone()).await {
+                Ok(_) => acknowledged += 1,
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 10_000, "the disk is never full");
+        };
+        let StoreError::Unavailable { source } = &error else { panic!("{error}") };
+        assert!(!source.to_string().is_empty());
+        let mut leadership = store.leadership();
+        let stepped_back = leadership.wait_for(|now| now.leader.is_none() && !now.is_me);
+        tokio::time::timeout(LONG, stepped_back).await.expect("in time").expect("it runs");
+        let again = store.put(&key(0), value.clone()).await.expect_err("it has stopped");
+        let StoreError::Unavailable { source } = &again else { panic!("{again}") };
+        assert!(source.to_string().contains("has stopped"), "{source}");
+        store.shutdown().await;
+        drop(store);
+
+        assert!(disk.run("mount", &["-o", "remount,size=200m"]), "more room");
+        let store = open(0, &file).await.expect("it opens again");
+        for index in 0..acknowledged.min(40) {
+            let entry = store.get(&key(index)).await.expect("an answer");
+            assert!(entry.is_some(), "{index} is lost");
+        }
+        store.put(&key(0), value.clone()).await.expect("room");
+        store.shutdown().await;
     });
 }

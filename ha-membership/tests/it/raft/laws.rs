@@ -1,6 +1,7 @@
 //! What holds of every store holds of this one, on whichever node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_membership::store::{ClusterStore, Expected, MAX_VALUE_LEN, StoreError, Write};
 use proptest::prelude::*;
@@ -8,6 +9,10 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::cluster::{Cluster, run};
+use crate::lease::{
+    Leases, at_most_one_holds_it, errors_say_who_holds_it, giving_back_ends_ones_own_lease_only,
+    steps,
+};
 use crate::store::{
     a_watcher_sees_everything, any_step, limits_are_errors, writes_are_as_in_a_map,
 };
@@ -64,5 +69,28 @@ fn of_many_that_compare_and_set_at_once_exactly_one_wins() {
                 assert!(matches!(lost, Err(StoreError::Conflict { .. })), "{lost:?}");
             }
         }
+    });
+}
+
+#[test]
+fn leases_on_it_have_at_most_one_holder() {
+    run(async {
+        let cluster = Cluster::formed(3, |config| config).await;
+        let mut runner = TestRunner::default();
+        for round in 0..8 {
+            let leases = Leases::on_store(cluster.store(round % 3).clone());
+            leases.clock.advance(Duration::from_secs(1_000));
+            let steps = steps().new_tree(&mut runner).expect("steps").current();
+            // A new process watches the lease of the one before for all of its time.
+            let _seen = leases.store.holder(&"db".parse().expect("a key")).await;
+            leases.clock.advance(Duration::from_secs(10));
+            at_most_one_holds_it(&leases, steps).await;
+        }
+        let leases = Leases::on_store(cluster.store(0).clone());
+        let key = "db".parse().expect("a key");
+        let _seen = leases.store.holder(&key).await;
+        leases.clock.advance(Duration::from_secs(10));
+        giving_back_ends_ones_own_lease_only(&leases).await;
+        errors_say_who_holds_it(&leases).await;
     });
 }
