@@ -100,6 +100,7 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
     let (mut events, mut formation) = (node.events(), node.formation());
     lines.write(&Line::Ready { node: me, socket: &file.socket });
     let mut stop = std::pin::pin!(cli::asked_to_stop());
+    let mut formed = None;
     formation.mark_changed();
     loop {
         tokio::select! { biased;
@@ -112,7 +113,13 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
                 Err(RecvError::Lagged(events)) => lines.write(&Line::Missed { events }),
                 Err(RecvError::Closed) => break,
             },
-            Ok(()) = formation.changed() => tell_formation(&lines, me, &formation.borrow_and_update()),
+            Ok(()) = formation.changed() => {
+                let now = formation.borrow_and_update().clone();
+                if formed.as_ref() != Some(&now) {
+                    tell_formation(&lines, me, &now);
+                }
+                formed = Some(now);
+            }
             ended = node.ended() => return Ok(ended?),
         }
     }
