@@ -315,3 +315,29 @@ fn refused(path: &Path, error: DatabaseError) -> OpenError {
         other => OpenError::Corrupt { file, source: io::Error::other(other) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_format_is_refused_and_both_versions_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, me) = (folder.path().join("store"), "a".parse::<NodeName>().unwrap());
+        let members = [me.clone()];
+        let file = File::open(&path, &me, &members).unwrap();
+        file.write(|tables| tables.put("format", &(FORMAT + 1))).unwrap();
+        file.close();
+        let error = File::open(&path, &me, &members).unwrap_err();
+        assert!(matches!(error, OpenError::Format { theirs: 2, ours: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_a_crash_left_half_made_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, me) = (folder.path().join("store"), "a".parse::<NodeName>().unwrap());
+        fs::write(folder.path().join("store.new"), b"half").unwrap();
+        let file = File::open(&path, &me, std::slice::from_ref(&me)).unwrap();
+        assert!(!file.has_history().unwrap());
+    }
+}

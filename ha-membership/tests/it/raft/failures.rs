@@ -1,5 +1,6 @@
 //! Nodes that die, come back, lag, and lose their disks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ha_membership::Key;
@@ -12,9 +13,15 @@ fn key(index: usize) -> Key {
     format!("k/{index}").parse().expect("a key")
 }
 
+/// Writes until it is acknowledged: a leader may change, and it is not known whether it was.
 async fn put(cluster: &Cluster, node: usize, index: usize) {
-    let value = index.to_be_bytes().as_slice().into();
-    cluster.store(node).put(&key(index), value).await.expect("acknowledged");
+    let value: Arc<[u8]> = index.to_be_bytes().as_slice().into();
+    let write = async {
+        while let Err(error) = cluster.store(node).put(&key(index), Arc::clone(&value)).await {
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        }
+    };
+    tokio::time::timeout(LONG, write).await.expect("acknowledged");
 }
 
 /// Everything that was acknowledged is there.

@@ -81,7 +81,7 @@ fn a_file_of_another_node_or_other_members_is_refused() {
         let file = folder.path().join("store");
         written(&file).await;
         let error = open(1, &file).await.expect_err("another name");
-        assert!(matches!(error, OpenError::Members { .. } | OpenError::Foreign { .. }), "{error}");
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
         let config = RaftStoreConfig::builder(name(0), &file).member(name(1)).build();
         let opened = RaftStore::open(config.expect("settings"), &channels(0).await).await;
         let error = opened.expect_err("another member");
