@@ -275,6 +275,8 @@ impl File {
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE);
+    // Reads all of the file, some MiB: bits that rotted are found here, not in the midst of work.
+    builder.set_check_integrity_on_open(true);
     builder
 }
 

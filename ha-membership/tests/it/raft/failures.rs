@@ -155,7 +155,10 @@ fn a_cluster_forms_only_when_all_members_are_there() {
         let waiting = Formation::Waiting { on: [name(2)].into() };
         let wait = formation.wait_for(|formation| *formation == waiting);
         tokio::time::timeout(LONG, wait).await.expect("in time").expect("it runs");
+        // Also if one of them is started anew meanwhile.
+        cluster.stop(0).await;
         cluster.start(2).await;
+        cluster.start(0).await;
         for index in 0..3 {
             cluster.is_member(index).await;
         }
