@@ -191,10 +191,15 @@ impl Node {
                     Err(RaftError::Fatal(error)) => Reply::Refused(error.to_string()),
                 }
             }
-            Request::Write(proposal) => match self.propose(proposal).await {
-                Ok(outcome) => Reply::Written(outcome),
-                Err(failure) => failure.into(),
-            },
+            Request::Write(proposal) => {
+                // Longer than its sender waits: what nobody waits for must not fill the channel.
+                let proposed = tokio::time::timeout(self.config.patience, self.propose(proposal));
+                match proposed.await {
+                    Ok(Ok(outcome)) => Reply::Written(outcome),
+                    Ok(Err(failure)) => failure.into(),
+                    Err(_) => Reply::Failed("no majority has taken it in time".to_owned()),
+                }
+            }
             Request::ReadIndex => match self.read_index().await {
                 Ok(index) => Reply::ReadIndex(index),
                 Err(failure) => failure.into(),

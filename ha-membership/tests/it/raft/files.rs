@@ -62,6 +62,56 @@ fn a_damaged_file_is_named_and_left_as_it_is() {
 }
 
 #[test]
+fn wherever_a_bit_has_rotted_it_is_noticed_or_does_no_harm() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("store");
+        written(&file).await;
+        let whole = fs::read(&file).expect("readable");
+        let (mut refused, step) = (0, whole.len() / 61);
+        for position in (0..whole.len()).step_by(step).chain([8, 9, 60, 70, 200, 330, 4096, 4100]) {
+            let mut rotten = whole.clone();
+            rotten[position] ^= 0x10;
+            fs::write(&file, &rotten).expect("writable");
+            match open(0, &file).await {
+                Ok(store) => {
+                    let (entries, _) = store.list("k/").await.expect("a list");
+                    assert_eq!(entries.len(), 20, "bit at {position}");
+                    assert!(entries.iter().all(|(_, entry)| *entry.value == *b"value"));
+                    store.shutdown().await;
+                }
+                Err(error) => {
+                    assert!(matches!(error, OpenError::Corrupt { .. }), "{position}: {error:?}");
+                    let left = fs::read(&file).expect("readable");
+                    assert!(left == rotten, "the file was changed, bit at {position}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0, "nothing was hit");
+    });
+}
+
+#[test]
+fn what_a_crash_leaves_has_everything_that_was_acknowledged() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, left) = (folder.path().join("store"), folder.path().join("left"));
+        let store = open(0, &file).await.expect("it opens");
+        for index in 0..20 {
+            let key = format!("k/{index}").parse().expect("a key");
+            store.put(&key, (*b"value").into()).await.expect("acknowledged");
+            // As it is on disk now, without an orderly end.
+            fs::copy(&file, &left).expect("readable");
+            let after_crash = open(0, &left).await.expect("it opens");
+            let (entries, _) = after_crash.list("k/").await.expect("a list");
+            assert_eq!(entries.len(), index + 1);
+            after_crash.shutdown().await;
+        }
+    });
+}
+
+#[test]
 fn a_file_has_one_user_at_a_time() {
     run(async {
         let folder = tempfile::tempdir().expect("a folder");
@@ -81,7 +131,7 @@ fn a_file_of_another_node_or_other_members_is_refused() {
         let file = folder.path().join("store");
         written(&file).await;
         let error = open(1, &file).await.expect_err("another name");
-        assert!(matches!(error, OpenError::Members { .. } | OpenError::Foreign { .. }), "{error}");
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
         let config = RaftStoreConfig::builder(name(0), &file).member(name(1)).build();
         let opened = RaftStore::open(config.expect("settings"), &channels(0).await).await;
         let error = opened.expect_err("another member");
