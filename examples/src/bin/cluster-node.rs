@@ -96,7 +96,9 @@ fn filter() -> tracing_subscriber::EnvFilter {
 
 async fn serve(file: &NodeFile) -> Result<(), Failure> {
     let (lines, me) = (JsonLines::stdout(), &file.name);
-    let mut node = Node::open(file, Registry::new()).await?;
+    let mut agents = Registry::new();
+    ha_crm::address::register(&mut agents);
+    let mut node = Node::open(file, agents).await?;
     let (mut events, mut formation) = (node.events(), node.formation());
     lines.write(&Line::Ready { node: me, socket: &file.socket });
     let mut stop = std::pin::pin!(cli::asked_to_stop());
