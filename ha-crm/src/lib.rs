@@ -9,7 +9,7 @@
 //!                   TransitionGraph: actions, order, reasons   Placement: nodes, scores, why
 //! ```
 //!
-//! Deciding is apart from acting: nothing here starts, stops or fences anything.
+//! Deciding is apart from acting: a policy starts, stops and fences nothing; the [`manager`] does.
 //!
 //! # Example
 //!
@@ -43,17 +43,27 @@
 //!   fenced;
 //! - nothing is done to an unclean node but fencing it.
 //!
+//! # From deciding to doing
+//!
+//! A [`Manager`](manager::Manager) is one node's part of a cluster: it follows the leader while that
+//! is safe and stops by itself when it is not, and while its node leads the store it is the
+//! cluster's head. It is a machine; its driver `manager::Service` joins it to the mesh, the Raft
+//! store, the executor and the fence devices, and `node::Node` makes all of that from one file.
+//!
 //! # Features
 //!
 //! - `tokio` (default): drivers, the control socket.
 //! - `file`: the configuration file of a node.
+//! - `service`: the manager's driver on the mesh and the Raft store.
+//! - `node`: a whole node from its file; `service` and `file`.
 //! - `vip`: a floating address as a resource.
 //!
 //! # How it differs from Pacemaker
 //!
 //! Placement by the same scores, but stickiness is 100 by default, and a configuration that cannot
-//! keep its guarantees is refused rather than run. This form knows single resources with location
-//! scores; there are no groups, colocations, orders or failure counts in it.
+//! keep its guarantees is refused rather than run. Groups, colocations, orders, failure counts and
+//! probes are there; clones, promotion, rules, tickets, utilization, remote nodes and bundles are
+//! not.
 
 #![forbid(unsafe_code)]
 
@@ -81,3 +91,8 @@ pub use crate::policy::{Decision, PolicyEngine, ScorePolicy};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// The code of the guide, so that it is compiled.
+#[cfg(all(doctest, feature = "node", feature = "vip"))]
+#[doc = include_str!("../../docs/guide/cluster.md")]
+mod guide {}

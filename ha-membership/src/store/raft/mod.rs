@@ -160,10 +160,11 @@ impl RaftStore {
         self.0.node.leadership.subscribe()
     }
 
-    /// Lets this node stand for election, or not; a leader goes on leading. Default: it may.
+    /// Lets this node lead and stand for election, or not. Default: it may.
     ///
     /// A node that knows that it is cut off should not: each time it stands it raises the term,
-    /// and unseats the leader when it comes back.
+    /// and unseats the leader when it comes back. A leader that may not falls silent, so that
+    /// another one is elected: who must not act for the cluster must not lead its store either.
     pub fn set_campaigning(&self, may: bool) {
         self.0.node.campaigning.store(may, Ordering::SeqCst);
         self.0.node.update_campaigning();

@@ -77,12 +77,14 @@ impl Node {
         self.update_campaigning();
     }
 
-    /// Lets the engine stand for election if the user and the phase do.
+    /// Lets the engine stand for election if the user and the phase do, and lead if the user does.
     pub(super) fn update_campaigning(&self) {
+        let wanted = self.campaigning.load(Ordering::SeqCst);
         let may = self.phase() == Phase::Member
-            && self.campaigning.load(Ordering::SeqCst)
+            && wanted
             && self.has_listened.load(Ordering::SeqCst);
         self.raft.runtime_config().elect(may);
+        self.raft.runtime_config().heartbeat(wanted);
     }
 
     /// Makes this node one that votes, also after a restart.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_membership::Key;
-use ha_membership::store::{ClusterStore, Formation, StoreError};
+use ha_membership::store::{ClusterStore, Formation, Leadership, StoreError};
 
 use super::cluster::{Cluster, LONG, run, until};
 use crate::name;
@@ -107,11 +107,25 @@ fn a_leader_that_is_cut_off_leads_no_longer() {
 }
 
 #[test]
-fn a_node_that_may_not_campaign_raises_no_terms_and_a_leader_goes_on_leading() {
+fn a_leader_that_may_not_lead_falls_silent_and_another_is_elected() {
+    run(async {
+        let cluster = Cluster::formed(3, |config| config).await;
+        let leader = cluster.leader().await;
+        cluster.store(leader).set_campaigning(false);
+        let mut seen = cluster.store(leader).leadership();
+        let another = |seen: &Leadership| seen.leader.as_ref().is_some_and(|l| *l != name(leader));
+        let wait = seen.wait_for(another);
+        tokio::time::timeout(LONG, wait).await.expect("in time").expect("it runs");
+        put(&cluster, leader, 0).await;
+    });
+}
+
+#[test]
+fn a_node_that_may_not_campaign_raises_no_terms() {
     run(async {
         let mut cluster = Cluster::formed(3, |config| config).await;
         let leader = cluster.leader().await;
-        for index in cluster.running() {
+        for index in cluster.running().into_iter().filter(|index| *index != leader) {
             cluster.store(index).set_campaigning(false);
         }
         let term = cluster.store(leader).leadership().borrow().term;
