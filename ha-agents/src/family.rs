@@ -85,11 +85,30 @@ impl Family {
     }
 }
 
+/// Whether nobody of the process group is alive; `false` where that cannot be seen. Zombies are
+/// dead: nothing of them runs or is open.
+pub(crate) fn is_dead(group: Pid) -> bool {
+    // A `/proc` of another process namespace shows other numbers.
+    let own = std::process::id();
+    if fs::read_link("/proc/self").ok() != Some(own.to_string().into()) {
+        return false;
+    }
+    let group = group.as_raw_nonzero().get();
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return false;
+    };
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // A leader that has ended may have threads that have not.
+    let alive = |stat: &Stat| stat.threads > 1 || !matches!(stat.state, 'Z' | 'X');
+    !ids.filter_map(stat).any(|(stat, _)| stat.group == group && alive(&stat))
+}
+
 struct Stat {
     state: char,
     parent: i32,
     group: i32,
     session: i32,
+    threads: i32,
 }
 
 /// Reads `/proc/PID/stat`; the name in it may have spaces and parentheses.
@@ -100,7 +119,10 @@ fn stat(pid: i32) -> Option<(Stat, String)> {
     let mut fields = tail.split(' ');
     let state = fields.next()?.chars().next()?;
     let mut number = || fields.next()?.parse().ok();
-    Some((Stat { state, parent: number()?, group: number()?, session: number()? }, name))
+    let (parent, group, session) = (number()?, number()?, number()?);
+    // Field 20 of proc_pid_stat(5); the session is field 6.
+    let threads = fields.nth(13)?.parse().ok()?;
+    Some((Stat { state, parent, group, session, threads }, name))
 }
 
 fn describe(pid: i32, stat: &Stat, name: &str) -> ProcessState {

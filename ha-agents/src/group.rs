@@ -12,9 +12,15 @@ use rustix::process::{
 };
 use tokio::process::{Child, Command};
 
+use crate::family;
+use crate::native::warden::Warden;
+
 /// How many milliseconds killed members of a group have to be gone. What is left then are zombies
 /// whose parent does not reap them: they do nothing.
 const BURIAL_POLLS: u32 = 1_000;
+
+/// After how many of them the process table is searched for members that are alive.
+const DEAD_POLLS: u32 = 5;
 
 /// A child that leads a process group of its own; dropping it kills the group.
 ///
@@ -26,6 +32,7 @@ pub(crate) struct Group {
     leader: Pid,
     exit: Arc<Readiness>,
     reaped: bool,
+    warden: Option<Warden>,
 }
 
 impl Group {
@@ -35,7 +42,19 @@ impl Group {
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let leader = id.ok_or_else(|| io::Error::other("a new child without a process id"))?;
         let exit = Arc::new(Readiness::new(pidfd_open(leader, PidfdFlags::NONBLOCK)?)?);
-        Ok(Self { child, leader, exit, reaped: false })
+        Ok(Self { child, leader, exit, reaped: false, warden: None })
+    }
+
+    /// Starts `command` likewise; also a death of this process by `SIGKILL` kills the group.
+    pub(crate) fn spawn_guarded(command: &mut Command) -> io::Result<Self> {
+        let mut group = Self::spawn(command)?;
+        match Warden::watch(group.leader) {
+            Ok(warden) => group.warden = Some(warden),
+            Err(error) => {
+                tracing::warn!(%error, "cannot start /bin/sh: a process would outlive a killed parent");
+            }
+        }
+        Ok(group)
     }
 
     /// Waits until the leader has ended; it is not reaped yet.
@@ -46,7 +65,6 @@ impl Group {
     }
 
     /// The leader's number.
-    #[cfg(feature = "ocf")]
     pub(crate) const fn leader(&self) -> Pid {
         self.leader
     }
@@ -59,7 +77,6 @@ impl Group {
     /// Reaps a leader that has ended and leaves the others of its group alone.
     ///
     /// Cancel safe: the group is let go from the first poll on.
-    #[cfg(feature = "ocf")]
     pub(crate) async fn release(&mut self) -> io::Result<ExitStatus> {
         self.reaped = true;
         self.child.wait().await
@@ -91,10 +108,18 @@ impl Group {
         if !self.reaped {
             self.exited().await?;
         }
+        if let Some(warden) = &mut self.warden {
+            warden.dismiss().await;
+        }
+        self.warden = None;
         self.reaped = true;
         let status = self.child.wait().await?;
-        for _ in 0..BURIAL_POLLS {
+        for poll in 1..=BURIAL_POLLS {
             if test_kill_process_group(self.leader).is_err() {
+                break;
+            }
+            // A stop in a hurry must not wait for a first process that is slow to bury its dead.
+            if poll % DEAD_POLLS == 0 && family::is_dead(self.leader) {
                 break;
             }
             pause(Duration::from_millis(1)).await?;

@@ -38,15 +38,15 @@
 //!
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
-//! - `tokio` (default): `native::Process`, `native::Closures`, `fence::FenceCommand` and the
-//!   driver of the [`executor`].
+//! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
+//!   `fence::FenceCommand` and `fence::Device`, the `registry`, and the driver of the [`executor`].
 
 #![forbid(unsafe_code)]
 
 mod agent;
 mod diagnose;
 pub mod executor;
-#[cfg(all(feature = "ocf", feature = "tokio"))]
+#[cfg(feature = "tokio")]
 mod family;
 pub mod fence;
 #[cfg(feature = "tokio")]
@@ -55,8 +55,12 @@ pub mod native;
 #[cfg(feature = "ocf")]
 pub mod ocf;
 mod outcome;
-#[cfg(all(feature = "ocf", feature = "tokio"))]
+#[cfg(feature = "tokio")]
+pub mod registry;
+#[cfg(feature = "tokio")]
 mod run;
+#[cfg(any(feature = "ocf", feature = "tokio"))]
+mod span;
 
 pub use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent, RunDetails,

@@ -1,6 +1,8 @@
 //! The tests of ha-agents that go through its public face, with real processes.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[path = "it/device.rs"]
+mod device;
 #[path = "it/executor.rs"]
 mod executor;
 #[path = "it/executor_laws.rs"]
@@ -9,6 +11,8 @@ mod executor_laws;
 mod fence;
 #[path = "it/metadata.rs"]
 mod metadata;
+#[path = "it/mount.rs"]
+mod mount;
 #[path = "it/native.rs"]
 mod native;
 #[path = "it/ocf.rs"]
@@ -17,6 +21,12 @@ mod ocf;
 mod ocf_real;
 #[path = "it/outcome.rs"]
 mod outcome;
+#[path = "it/process.rs"]
+mod process;
+#[path = "it/real_stack.rs"]
+mod real_stack;
+#[path = "it/registry.rs"]
+mod registry;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

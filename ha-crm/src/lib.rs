@@ -68,6 +68,8 @@ pub mod file;
 mod graph;
 pub mod manager;
 pub mod model;
+#[cfg(feature = "node")]
+pub mod node;
 mod policy;
 
 pub use crate::cluster::{Cluster, ClusterBuilder, Given, HasFencing, HasQuorum, Missing};

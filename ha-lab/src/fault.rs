@@ -18,9 +18,10 @@ const LINK_LIMIT: Duration = Duration::from_secs(10);
 const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Host {
-    /// Takes the power away: first its cables go silent, then all its processes are dead, then its
-    /// kernel forgets what a reboot forgets: addresses, neighbours, routes, and links and packet
-    /// filters that were made on it. Returns when that is done; clients are cut off at once.
+    /// Takes the power away: first its cables go silent, then all its processes are dead and with
+    /// them its mounts gone, then its kernel forgets what a reboot forgets: addresses (also those
+    /// that programs added), neighbours, routes, and links and packet filters that were made on
+    /// it. Returns when that is done; clients are cut off at once.
     ///
     /// Network settings (`set_sysctl`) stay. Threads of this process in the host's network, such
     /// as a [`Responder`](crate::prober::Responder), live on; they are cut off, too.
@@ -38,8 +39,8 @@ impl Host {
         self.inner.end_processes();
         let ports = self.ports().clone();
         for (index, address) in kernel.netlink.addresses().map_err(failed)? {
-            // Loopback has none but its own; another may have gone with its network's first one.
-            if index != 1 {
+            // Another may have gone with its network's first one.
+            if index != 1 || !address.ip().is_loopback() {
                 drop(kernel.netlink.remove_address(index, address));
             }
         }

@@ -1,7 +1,6 @@
 //! A host: a network namespace with interfaces, and the processes in it.
 
 use std::net::IpAddr;
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ha_core::id::NodeName;
 use ha_core::sys::namespace::NamespaceInit;
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::kernel::{Kernel, Slot};
 use crate::lab::{Shared, mac};
@@ -20,8 +18,8 @@ use crate::{InterfaceAddress, LabError, Network};
 /// A host of a [`Lab`](crate::Lab): interfaces and addresses of its own, and processes.
 ///
 /// A handle, cheap to clone, that all threads may use. Its interfaces are `lo` and, one for each
-/// network joined, `eth0`, `eth1`, … Its file system is this machine's. Its faults stand with
-/// [`Host::power_off`].
+/// network joined, `eth0`, `eth1`, … Its file system is this machine's, but its mounts are its
+/// own and end with its power. Its faults stand with [`Host::power_off`].
 #[derive(Debug, Clone)]
 pub struct Host {
     pub(crate) inner: Arc<Inner>,
@@ -122,7 +120,8 @@ impl Host {
         Ok(self.clone())
     }
 
-    /// Runs `f` inside the host's network and returns what it returns; waits for it.
+    /// Runs `f` inside the host's network and returns what it returns; waits for it. It sees this
+    /// process's mounts, not the host's.
     ///
     /// It runs on a thread of its own, so it may block, start threads or a tokio runtime, and
     /// borrow from the caller. Sockets opened in it stay in the host's network wherever they are
@@ -136,7 +135,7 @@ impl Host {
         self.kernel(what)?.run(f).map_err(|error| LabError::kernel(what(), error))
     }
 
-    /// Starts a process on the host.
+    /// Starts a process on the host: in its network, among its processes and with its mounts.
     ///
     /// Its standard input is empty; its output is kept, see [`Process::lines`]. A program without
     /// a path is looked for on `PATH`; `/proc/self/exe` is the running program itself; [`find_program`](crate::find_program) looks in `/usr/sbin`
@@ -149,14 +148,10 @@ impl Host {
     pub fn spawn(&self, command: &mut Command) -> Result<Process, LabError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let what = || format!("start {program} on {}", self.name());
-        if self.is_off() {
-            let why = "it has no power".to_owned();
-            return Err(LabError::NotFound { what: "host", name: self.name().to_string(), why });
-        }
         let (kernel, init) = (self.kernel(what)?, self.init()?);
         let spawned = kernel.run(|| {
-            // This thread's children only, and it starts no other.
-            move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
+            // For this thread only, which ends with the closure.
+            init.enter()?;
             Process::launch(command)
         });
         let adopted =
@@ -319,6 +314,11 @@ impl Host {
     /// The first process of the host's process namespace, started when first needed.
     fn init(&self) -> Result<Arc<NamespaceInit>, LabError> {
         let mut slot = self.inner.init.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at with the lock held: a power cut meanwhile finds this one and kills it.
+        if self.is_off() {
+            let why = "it has no power".to_owned();
+            return Err(LabError::NotFound { what: "host", name: self.name().to_string(), why });
+        }
         if let Some(init) = &*slot {
             return Ok(Arc::clone(init));
         }

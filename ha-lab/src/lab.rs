@@ -150,6 +150,10 @@ impl Lab {
         self.shared.change_plan(|plan| plan.paths.extend(from.paths_to(to)))
     }
 
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Ends every fault of the network: partitions, cut paths, loss, cut hosts and downed links.
     /// Hosts without power stay so, and frozen ones frozen.
     ///
@@ -211,9 +215,14 @@ impl Shared {
 
     /// Tells the observers of a fault that is about to act; returns the time it was stamped with.
     pub(crate) fn fault(&self, subject: &str, what: impl Into<String>) -> Instant {
+        self.tell(subject, EventKind::Fault { what: what.into() })
+    }
+
+    /// Tells the observers; returns the time it was stamped with.
+    pub(crate) fn tell(&self, subject: &str, kind: EventKind) -> Instant {
         let observers = self.state().observers.clone();
         let at = BootClock::new().now();
-        let event = Event::new(at, subject, EventKind::Fault { what: what.into() });
+        let event = Event::new(at, subject, kind);
         tracing::info!(target: "ha_lab", %subject, event = %event.kind, "fault");
         for observer in observers {
             observer.observe(&event);

@@ -12,8 +12,8 @@
 //!          │   eth0   │ │ eth0        eth1 │ │ …            │       …
 //!          │  client  │ │ balancer         │ │              │    a host: a network namespace
 //!          │  Prober  │ │ processes, with  │ │ closures and │    and a process namespace,
-//!          │          │ │ an init of their │ │ threads of   │    made at the first process
-//!          │          │ │ own              │ │ this process │
+//!          │          │ │ an init of their │ │ threads of   │    and mounts of its own,
+//!          │          │ │ own              │ │ this process │    made at the first process
 //!          └──────────┘ └──────────────────┘ └──────────────┘
 //! ```
 //!
@@ -73,6 +73,8 @@
 //! | one-way path | [`Lab::cut_path`] | is not heard by one | silence of one |
 //! | bad line | [`Host::loss`], [`Network::loss`] | some frames are lost | likewise |
 //!
+//! [`switch`]: a power switch that the programs on the hosts can ask to fence one another.
+//!
 //! Each is told to the [observers](Lab::observe) just before it acts. Partitions, one-way cuts and
 //! loss need the program `nft` (Debian: `nftables`); nothing else needs any program.
 //!
@@ -87,7 +89,7 @@
 //! drift, no separate disks, and on a busy machine everything is late at once
 //! ([`ProbeReport::blind`](prober::ProbeReport::blind) tells). Simulate with `ha-sim` what needs
 //! those, and by the thousand. A host's disk is this machine's: what a killed program has left
-//! there is there after [`Host::power_on`]. That includes its pid file, which in a new process
+//! there is there after [`Host::power_on`], while what it had mounted is not. That includes its pid file, which in a new process
 //! namespace may name a process that is there again, so remove it before starting the program.
 //! After a `SIGKILL` of the lab's own process all others are dead at once, but their last traces
 //! in the process table go when the machine's first process has waited for them.
@@ -109,6 +111,7 @@ mod nft;
 pub mod prober;
 mod process;
 mod skip;
+pub mod switch;
 mod worker;
 
 pub use address::InterfaceAddress;

@@ -82,8 +82,9 @@ impl From<ProcessSignal> for Signal {
 /// process running, as a daemon on a host does; the lab kills it at its own end.
 ///
 /// Its standard input is empty. It is the leader of a process group of its own. Inside its process
-/// namespace it has another number than [`Process::pid`], which is the one outside; `/proc` shows
-/// the numbers outside.
+/// namespace it has another number than [`Process::pid`], which is the one outside; its `/proc`
+/// shows the processes of its host with their numbers inside, as on a machine of its own (where
+/// the kernel lets a user namespace mount one; else the numbers outside).
 pub struct Process {
     shared: Arc<Shared>,
     /// The number of the next line that [`Process::wait_for_line`] looks at.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -33,9 +33,24 @@ impl Worker {
         name: &str,
         f: impl FnOnce(&StopSign) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
+        Self::begin(f, |work| kernel.start(name, work))
+    }
+
+    /// Starts `f` on a thread in the networks of the calling one.
+    pub(crate) fn outside(
+        name: &str,
+        f: impl FnOnce(&StopSign) + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
+        Self::begin(f, |work| thread::Builder::new().name(name.to_owned()).spawn(work))
+    }
+
+    fn begin(
+        f: impl FnOnce(&StopSign) + Send + 'static,
+        start: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
+    ) -> io::Result<Arc<Self>> {
         let sign = Arc::new(StopSign(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
         let seen = Arc::clone(&sign);
-        let thread = kernel.start(name, move || f(&seen))?;
+        let thread = start(Box::new(move || f(&seen)))?;
         Ok(Arc::new(Self { sign, thread: Mutex::new(Some(thread)) }))
     }
 

@@ -5,6 +5,7 @@ mod it {
     mod cleanup;
     mod faults;
     mod instruments;
+    mod power;
     mod real_daemon;
     mod topology;
     mod unprivileged;

@@ -3,6 +3,9 @@
 
 #[path = "it/bus.rs"]
 mod bus;
+#[cfg(feature = "raft")]
+#[path = "it/channel.rs"]
+mod channel;
 #[path = "it/detector.rs"]
 mod detector;
 #[path = "it/invariants/mod.rs"]
@@ -13,6 +16,9 @@ mod lease;
 mod mesh;
 #[path = "it/quorum.rs"]
 mod quorum;
+#[cfg(feature = "raft")]
+#[path = "it/raft/mod.rs"]
+mod raft;
 #[path = "it/roster.rs"]
 mod roster;
 #[path = "it/sealed.rs"]

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod compose;
 #[cfg(test)]
+mod fence_lab;
+#[cfg(test)]
 mod keepalived;
 #[cfg(test)]
 mod rig;

@@ -47,6 +47,7 @@ pub struct FenceCommand {
     program: OsString,
     parameters: BTreeMap<String, Secret>,
     plugs: BTreeMap<NodeName, String>,
+    only_plugged: bool,
     timeout: Duration,
 }
 
@@ -76,6 +77,14 @@ impl FenceCommandBuilder {
     /// Sets what the device calls the node (Pacemaker's `pcmk_host_map`). Default: its name.
     pub fn plug(mut self, node: NodeName, plug: impl Into<String>) -> Self {
         self.command.plugs.insert(node, plug.into());
+        self
+    }
+
+    /// Refuses nodes for which no [`plug`](Self::plug) is set (Pacemaker's `pcmk_host_check` of
+    /// `static-list`), so that a wrong name never fences another machine. Default: their names are
+    /// their plugs.
+    pub const fn only_plugged(mut self) -> Self {
+        self.command.only_plugged = true;
         self
     }
 
@@ -134,6 +143,7 @@ impl FenceCommand {
                 program: program.into(),
                 parameters: BTreeMap::new(),
                 plugs: BTreeMap::new(),
+                only_plugged: false,
                 timeout: Duration::from_mins(1),
             },
         }
@@ -155,6 +165,11 @@ impl FenceCommand {
         action: &'static str,
         node: Option<&NodeName>,
     ) -> Result<Answer, FenceError> {
+        if let Some(node) = node.filter(|node| self.only_plugged && !self.plugs.contains_key(node))
+        {
+            let (device, node) = (self.device.clone(), node.clone());
+            return Err(FenceError::UnknownNode { device, node });
+        }
         let mut command = Command::new(&self.program);
         command
             .env_clear()
@@ -306,7 +321,8 @@ impl FenceAgent for FenceCommand {
         let plugs = output.lines().filter_map(|line| line.split([',', ' ', '\t']).next());
         let node = |plug: &str| {
             let mapped = self.plugs.iter().find(|(_, mapped)| *mapped == plug);
-            mapped.map_or_else(|| plug.parse().ok(), |(node, _)| Some(node.clone()))
+            let own = || if self.only_plugged { None } else { plug.parse().ok() };
+            mapped.map_or_else(own, |(node, _)| Some(node.clone()))
         };
         Ok(plugs.filter_map(node).collect())
     }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tokio")]
 mod command;
+#[cfg(feature = "tokio")]
+mod device;
 mod memory;
 
 use std::fmt;
@@ -14,6 +16,8 @@ use ha_core::id::NodeName;
 
 #[cfg(feature = "tokio")]
 pub use self::command::{FenceCommand, FenceCommandBuilder};
+#[cfg(feature = "tokio")]
+pub use self::device::{Device, DeviceError, resolve};
 pub use self::memory::{Failure, PowerSwitch};
 
 /// Whether a node has power, as its fence device says.

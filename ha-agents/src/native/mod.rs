@@ -6,12 +6,22 @@ mod closure;
 mod deaths;
 mod dummy;
 #[cfg(feature = "tokio")]
+mod holders;
+#[cfg(feature = "tokio")]
+mod mount;
+#[cfg(feature = "tokio")]
+mod mountinfo;
+#[cfg(feature = "tokio")]
 mod process;
+#[cfg(feature = "tokio")]
+pub(crate) mod warden;
 
 #[cfg(feature = "tokio")]
 pub use self::closure::Closures;
 #[cfg(feature = "tokio")]
 pub use self::deaths::Deaths;
 pub use self::dummy::Dummy;
+#[cfg(feature = "tokio")]
+pub use self::mount::Mount;
 #[cfg(feature = "tokio")]
 pub use self::process::Process;

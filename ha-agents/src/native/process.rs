@@ -15,7 +15,9 @@ use ha_core::driver::pause;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
+use crate::agent::{
+    AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
+};
 use crate::group::Group;
 use crate::native::deaths::{Deaths, Life};
 use crate::outcome::Outcome;
@@ -27,14 +29,20 @@ type ReadyFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Runs a program as a resource, in a process group of its own.
 ///
-/// - The environment is empty but for `PATH` and what [`env`](Self::env) gives; stdin is empty,
-///   stdout and stderr are the parent's.
+/// - The environment is empty but for `PATH`, what [`env`](Self::env) gives, and what the cluster
+///   tells at the start: `HA_RESOURCE`, the name of the resource, and `HA_FENCING_TOKEN`, the meta
+///   attribute `fencing-token` if there is one, for the program to show to its storage. Stdin is
+///   empty, stdout and stderr are the parent's.
 /// - A start returns when the program serves, if [`ready_when`](Self::ready_when) says how to
 ///   tell; else when it has been executed.
-/// - A stop sends SIGTERM to the group, after [`stop_grace`](Self::stop_grace) SIGKILL, and
+/// - A stop sends SIGTERM to the group at once, after [`stop_grace`](Self::stop_grace) SIGKILL, or
+///   earlier, at half of the operation's timeout, so that also a stop in a hurry ends in time; it
 ///   reaps. When it succeeds, nobody of the group is left. A descendant that makes a session of
 ///   its own (a daemon) escapes: use programs that stay in the foreground.
-/// - Dropping the agent kills the group.
+/// - Dropping the agent kills the group. When this program dies without that, even by SIGKILL, the
+///   group is killed by a small process that waits for just that, a `/bin/sh`; it starts right
+///   after the program, and where there is no `/bin/sh` a warning is logged and the program would
+///   live on.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -101,8 +109,8 @@ impl Process {
         self
     }
 
-    /// Sets how long the program has to end by itself after SIGTERM. Default: 10 s. Keep it
-    /// shorter than the stop operation's timeout.
+    /// Sets how long the program has to end by itself after SIGTERM. Default: 10 s. Half of the
+    /// stop operation's timeout is the most that it gets.
     #[must_use]
     pub const fn stop_grace(mut self, grace: Duration) -> Self {
         self.stop_grace = grace;
@@ -137,21 +145,25 @@ impl Process {
         self.life.deaths()
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, context: &OpContext) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(&self.env).stdin(Stdio::null());
+        command.env("HA_RESOURCE", context.resource.as_str());
+        if let Some(token) = context.meta.get("fencing-token") {
+            command.env("HA_FENCING_TOKEN", token);
+        }
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
         command
     }
 
-    async fn bring_up(&self, running: &mut Option<Group>) -> OpResult {
+    async fn bring_up(&self, context: &OpContext, running: &mut Option<Group>) -> OpResult {
         if running.as_ref().is_some_and(Group::has_exited) {
             self.bury(running).await;
         }
         if running.is_none() {
-            match Group::spawn(&mut self.command()) {
+            match Group::spawn_guarded(&mut self.command(context)) {
                 Ok(group) => {
                     self.life.began(group.exit());
                     *running = Some(group);
@@ -221,7 +233,7 @@ impl ResourceAgent for Process {
     async fn start(&self, context: &OpContext) -> OpResult {
         let work = async {
             let mut running = self.running.lock().await;
-            self.bring_up(&mut running).await
+            self.bring_up(context, &mut running).await
         };
         context.limit("start", work).await
     }
@@ -233,7 +245,8 @@ impl ResourceAgent for Process {
                 return Ok(Report::success());
             };
             self.life.is_stopped();
-            match group.end(self.stop_grace).await {
+            let grace = self.stop_grace.min(context.timeout / 2);
+            match group.end(grace).await {
                 Ok(_) => {
                     *running = None;
                     Ok(Report::success())
@@ -261,7 +274,22 @@ impl ResourceAgent for Process {
     }
 
     fn metadata(&self) -> Metadata {
-        Metadata::new("process", "Runs a program in a process group of its own")
+        let parameter = |name: &str, summary: &str, default: Option<&str>| Parameter {
+            name: name.to_owned(),
+            summary: summary.to_owned(),
+            default: default.map(str::to_owned),
+        };
+        let metadata = Metadata::new("process", "Runs a program in a process group of its own");
+        Metadata {
+            parameters: vec![
+                parameter("program", "a path, or a name on PATH", None),
+                parameter("args", "its arguments, split at blanks outside of quotes", Some("")),
+                parameter("directory", "its working directory", Some("")),
+                parameter("env.NAME", "a variable of its environment", Some("")),
+                parameter("stop_grace", "the time from SIGTERM to SIGKILL", Some("10s")),
+            ],
+            ..metadata
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use ha_core::role::Role;
 use roxmltree::{Document, Node, ParsingOptions};
 
 use crate::agent::{Metadata, Parameter};
+use crate::span;
 
 /// The largest metadata that is read, in bytes; the largest known agent's has 60 KiB.
 pub const MAX_METADATA: usize = 1024 * 1024;
@@ -216,6 +217,30 @@ impl AgentMetadata {
         problems.into_result(doubts.collect())
     }
 
+    /// As [`check`](Self::check), but a parameter that is neither known nor among `others` is an
+    /// error, too: it is a misspelt one.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check_strictly(
+        &self,
+        given: &BTreeMap<String, String>,
+        others: &[&str],
+    ) -> Result<Vec<String>, ConfigError> {
+        let known = given.iter().filter(|(name, _)| self.parameter(name).is_some());
+        let known: BTreeMap<_, _> = known.map(|(n, v)| (n.clone(), v.clone())).collect();
+        let mut problems = Problems::new();
+        let doubts = self.check(&known).unwrap_or_else(|error| {
+            problems.absorb(error);
+            Vec::new()
+        });
+        let strange = given.keys().filter(|name| !known.contains_key(*name));
+        for name in strange.filter(|name| !others.contains(&name.as_str())) {
+            let names: Vec<&str> = self.parameters.iter().map(|p| p.name.as_str()).collect();
+            let allowed = format!("it is unknown to the agent, which has: {}", names.join(", "));
+            problems.add(name, "(given)", allowed);
+        }
+        problems.into_result(doubts)
+    }
+
     /// The short form, as all agents have it.
     #[must_use]
     pub fn brief(&self) -> Metadata {
@@ -320,7 +345,7 @@ fn parameter(node: Node<'_, '_>) -> ParameterMetadata {
 }
 
 fn action(node: Node<'_, '_>) -> ActionMetadata {
-    let time = |name| node.attribute(name).and_then(duration);
+    let time = |name| node.attribute(name).and_then(span::parse);
     let role = node.attribute("role").and_then(|role| match role.to_ascii_lowercase().as_str() {
         "promoted" | "master" => Some(Role::Promoted),
         "unpromoted" | "slave" => Some(Role::Unpromoted),
@@ -336,39 +361,5 @@ fn action(node: Node<'_, '_>) -> ActionMetadata {
         role,
         automatic: is_set(node, "automatic"),
         on_target: is_set(node, "on_target"),
-    }
-}
-
-/// A time as agents write it: `20s`, `100ms`, `2min`, `1h`, and `10`, which is seconds.
-fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(end)?;
-    let number: u64 = number.parse().ok()?;
-    let millis = match unit.trim().to_ascii_lowercase().as_str() {
-        "ms" | "msec" => 1,
-        "" | "s" | "sec" => 1_000,
-        "m" | "min" => 60_000,
-        "h" | "hr" => 3_600_000,
-        _ => return None,
-    };
-    number.checked_mul(millis).map(Duration::from_millis)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_agents_write_them() {
-        for (text, millis) in
-            [("20s", 20_000), ("10", 10_000), (" 5 s", 5_000), ("2min", 120_000), ("7ms", 7)]
-        {
-            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "s", "-1", "1 fortnight", "99999999999999999999", "18446744073709551615h"]
-        {
-            assert_eq!(duration(text), None, "{text}");
-        }
     }
 }

@@ -161,7 +161,7 @@ fn the_environment_is_clean() {
         let agent = shell("env > $FILE.new; mv $FILE.new $FILE; sleep 1000").env("FILE", &file);
         agent.start(&context()).await.expect("an answer");
         let env = line_in(&file).await;
-        let allowed = ["PATH=", "FILE=", "PWD=", "_=", "SHLVL="];
+        let allowed = ["PATH=", "FILE=", "HA_RESOURCE=r1", "PWD=", "_=", "SHLVL="];
         for line in env.lines() {
             assert!(allowed.iter().any(|name| line.starts_with(name)), "{line} came through");
         }

@@ -1,5 +1,5 @@
 //! Namespaces: of the calling thread, of a child that is about to be started, and the first
-//! process of a process namespace.
+//! process of a process namespace with a mount namespace of its own.
 //!
 //! For laboratories and tests. Nothing here has a name in the file system: a namespace lives as
 //! long as a thread, a process or a descriptor holds it, so the kernel removes it in every way in
@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getegid, geteuid, pidfd_send_signal, waitid,
 };
-use rustix::thread::UnshareFlags;
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 /// Moves the calling thread into a new, empty network namespace; other threads stay where they are.
 ///
@@ -89,6 +89,11 @@ fn put(path: &CStr, text: &[u8]) -> io::Result<()> {
 /// The first process of a process namespace: as long as it lives others can be started there, and
 /// when it dies the kernel kills them all, including those that have made themselves daemons.
 ///
+/// It has a mount namespace of its own, which begins as a copy of the caller's: what is mounted or
+/// unmounted in it is seen in it alone, and goes with its last process. `/proc` there shows the
+/// processes of the namespace, unless the kernel forbids that mount (in a user namespace of a
+/// container that hides parts of `/proc`): then it is the caller's.
+///
 /// It does nothing but reap. It holds no descriptor, ignores every signal but a kill from outside,
 /// and dies with the thread that started it. Dropping this value leaves it running; call
 /// [`NamespaceInit::kill`].
@@ -125,7 +130,7 @@ impl NamespaceInit {
             libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
         };
         if pid == 0 {
-            be_init(alive.as_raw_fd(), held.as_raw_fd());
+            be_init(alive.as_raw_fd(), held.as_raw_fd(), ready_in_child.as_raw_fd());
         }
         let error = io::Error::last_os_error();
         drop(signals);
@@ -136,15 +141,43 @@ impl NamespaceInit {
         // SAFETY: the kernel has stored a new descriptor here that nobody else knows.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         drop(ready_in_child);
-        // The child closes its end once it is set up: end of file.
-        ready.read_to_end(&mut Vec::new())?;
-        Ok(Self { pid, pidfd, _alive: held })
+        let init = Self { pid, pidfd, _alive: held };
+        // The child closes its end once it is set up: end of file. Before, it may name an error.
+        let mut words = Vec::new();
+        ready.read_to_end(&mut words)?;
+        if let Ok(number) = words.try_into() {
+            init.wait()?;
+            return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)));
+        }
+        Ok(init)
     }
 
     /// Its number in the process namespace of the caller.
     #[must_use]
     pub const fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Moves the calling thread into its mount namespace, and the thread's future children into
+    /// its process namespace, too; the working directory stays. Other threads stay where they are.
+    ///
+    /// Call it on a thread that starts a child and then ends: there is no way back.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: `ESRCH` when it is dead, `EPERM` without `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT`.
+    pub fn enter(&self) -> io::Result<()> {
+        let folder = std::env::current_dir();
+        // A thread that shares its root and working directory with others may not move.
+        // SAFETY: `unshare` is unsafe for the flag FILES alone, which is not given.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }?;
+        let kinds = ThreadNameSpaceType::PROCESS_ID | ThreadNameSpaceType::MOUNT;
+        move_into_thread_name_spaces(self.pidfd.as_fd(), kinds)?;
+        // A directory that has been removed is none to return to: stay in the root.
+        if let Ok(folder) = folder {
+            rustix::process::chdir(folder)?;
+        }
+        Ok(())
     }
 
     /// Kills it and with it every process of its namespace; does not wait.
@@ -185,12 +218,12 @@ impl AsFd for NamespaceInit {
     }
 }
 
-const FLAGS: u64 = (libc::CLONE_NEWPID | libc::CLONE_PIDFD) as u64;
+const FLAGS: u64 = (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_PIDFD) as u64;
 const EXIT_SIGNAL: u64 = libc::SIGCHLD as u64;
 
 /// All that the first process does, on a copy of the memory of a process that may have had many
 /// threads: system calls only, no allocation, no lock, no return.
-fn be_init(alive: RawFd, held: RawFd) -> ! {
+fn be_init(alive: RawFd, held: RawFd, ready: RawFd) -> ! {
     let mut parent = libc::pollfd { fd: alive, events: 0, revents: 0 };
     // SAFETY: plain system calls with constant arguments, on texts and one struct that are alive;
     // the descriptors are of this process and nothing of Rust in it uses them any more. All
@@ -202,6 +235,17 @@ fn be_init(alive: RawFd, held: RawFd) -> ! {
         if libc::poll(&raw mut parent, 1, 0) != 0 {
             libc::_exit(1);
         }
+        let (none, proc) = (std::ptr::null::<libc::c_char>(), c"proc".as_ptr());
+        // Else mounts would be seen outside, and outlive this namespace.
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        if libc::mount(none, c"/".as_ptr(), none, private, std::ptr::null()) != 0 {
+            let error = (*libc::__errno_location()).to_ne_bytes();
+            libc::write(ready, error.as_ptr().cast(), error.len());
+            libc::_exit(1);
+        }
+        // Refused in some user namespaces: then `/proc` stays the one from outside.
+        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        libc::mount(proc, c"/proc".as_ptr(), proc, flags, std::ptr::null());
         libc::prctl(libc::PR_SET_NAME, c"ha-lab-init".as_ptr(), 0, 0, 0);
         // Children of an ignoring parent are reaped by the kernel.
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);

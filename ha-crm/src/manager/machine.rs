@@ -18,6 +18,7 @@ use super::ledger::Ledger;
 use super::message::Message;
 use super::request::{Request, RequestId, Response};
 use super::settings::ManagerConfig;
+use crate::model::FenceDevice;
 
 /// What happens to a [`Manager`].
 #[derive(Debug, Clone)]
@@ -96,6 +97,8 @@ pub enum Output {
         op: OpId,
         /// The node.
         node: NodeName,
+        /// The devices that reach it, by name; one that confirms is enough.
+        devices: Vec<(String, FenceDevice)>,
     },
     /// This node runs nothing any more, and may go.
     Left,
@@ -259,7 +262,7 @@ impl Manager {
     fn set_leadership(&mut self, term: Term, leader: Option<NodeName>, out: &mut Vec<Output>) {
         let leads = leader.as_ref() == Some(&self.config.me);
         let before = self.dc.as_ref().map(Dc::term);
-        if before == Some(term) && leads {
+        if before == Some(term) && leads || term < self.leadership.0 {
             return;
         }
         if let Some(dc) = self.dc.take() {

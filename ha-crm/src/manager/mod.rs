@@ -32,6 +32,8 @@ mod ledger;
 mod machine;
 mod message;
 mod request;
+#[cfg(feature = "service")]
+mod service;
 mod settings;
 
 pub use self::event::ManagerEvent;
@@ -41,4 +43,6 @@ pub use self::ledger::{
 pub use self::machine::{Execution, Input, Manager, Output, Read, Written};
 pub use self::message::{Command, CommandAction, Message, Report, ResourceReport};
 pub use self::request::{NodeLine, Request, RequestId, ResourceLine, Response, Status};
+#[cfg(feature = "service")]
+pub use self::service::{Ask, AskError, Parts, SelfFence, Service, ServiceError, Told};
 pub use self::settings::{ManagerConfig, ManagerConfigBuilder, Safeguards};

@@ -32,11 +32,11 @@ fn busy() -> (Lab, Host, BTreeSet<PathBuf>) {
     }
     let mut namespaces = BTreeSet::new();
     for pid in a.processes() {
-        namespaces.extend(["net", "pid"].map(|kind| {
+        namespaces.extend(["net", "pid", "mnt"].map(|kind| {
             fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a living process")
         }));
     }
-    assert_eq!(namespaces.len(), 2, "one network, one process namespace");
+    assert_eq!(namespaces.len(), 3, "one namespace each for network, processes and mounts");
     (lab, a, namespaces)
 }
 
@@ -54,7 +54,7 @@ fn users(namespaces: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
             if stat.contains(") Z ") || stat.contains(") X ") {
                 continue;
             }
-            found.extend(["ns/net", "ns/pid"].map(|link| task.join(link)));
+            found.extend(["ns/net", "ns/pid", "ns/mnt"].map(|link| task.join(link)));
         }
         found.extend(links(process.join("fd")));
     }

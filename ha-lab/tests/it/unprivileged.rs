@@ -38,7 +38,8 @@ fn passes(output: &Output) {
 
 #[test]
 fn an_ordinary_users_tests_pass() {
-    let tests = ["it::faults", "it::instruments", "it::topology", "it::cleanup", "it::real"];
+    let tests =
+        ["it::faults", "it::instruments", "it::topology", "it::cleanup", "it::power", "it::real"];
     if let Some(output) = as_nobody(&tests, "--test-threads=4") {
         passes(&output);
     }

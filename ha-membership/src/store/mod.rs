@@ -2,6 +2,10 @@
 
 #[cfg(feature = "tokio")]
 mod memory;
+#[cfg(feature = "raft")]
+mod raft;
+#[cfg(feature = "tokio")]
+mod state;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +15,10 @@ use ha_core::effect::Effect;
 
 #[cfg(feature = "tokio")]
 pub use self::memory::MemoryStore;
+#[cfg(feature = "raft")]
+pub use self::raft::{
+    Formation, Leadership, OpenError, RaftStore, RaftStoreConfig, RaftStoreConfigBuilder,
+};
 use crate::key::{Key, Revision};
 
 /// The largest value, in bytes: 1 MiB; a store is for state, not for data.

@@ -1,5 +1,7 @@
 //! What carries messages between nodes safely.
 
+#[cfg(feature = "raft")]
+pub mod channel;
 mod key_file;
 mod sealed;
 

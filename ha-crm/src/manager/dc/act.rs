@@ -121,16 +121,16 @@ impl Dc {
         ready.then_some(state)
     }
 
-    /// The actions of the decision that can begin now: nothing that must come before is left.
-    fn ready(&self, scene: Scene<'_>) -> Vec<ActionKind> {
+    /// The actions of the decision before which nothing must be done any more.
+    fn next(&self) -> Vec<ActionKind> {
         let Some(decision) = self.decision.as_ref().filter(|_| !self.stale) else {
             return Vec::new();
         };
         let none = BTreeSet::new();
-        let ready = decision.graph.ready(&none).map(|action| action.kind.clone());
-        ready.filter(|kind| self.may_begin(scene, kind)).collect()
+        decision.graph.ready(&none).map(|action| action.kind.clone()).collect()
     }
 
+    /// Whether an action can begin now.
     fn may_begin(&self, scene: Scene<'_>, kind: &ActionKind) -> bool {
         let node = kind.node();
         let Some(resource) = kind.resource() else {
@@ -168,10 +168,19 @@ impl Dc {
         Some(*at + BURST)
     }
 
-    /// The decision to be written down, if an action could begin that the store does not have.
+    /// Whether an action of the decision is under way already.
+    fn has_begun(&self, kind: &ActionKind) -> bool {
+        match kind.resource() {
+            None => self.fencing.get(kind.node()).is_some_and(|fencing| fencing.op.is_some()),
+            Some(resource) => self.busy_with(resource).contains(kind.node()),
+        }
+    }
+
+    /// The decision to be written down, if an action comes next that the store does not have;
+    /// also of one that has to wait for its time, so that it need not wait for the store then.
     pub(super) fn record(&mut self, scene: Scene<'_>) -> Option<Vec<ActionKind>> {
-        let ready = self.ready(scene);
-        if ready.iter().all(|kind| self.authorised.contains_key(kind)) {
+        let known = |kind: &ActionKind| self.authorised.contains_key(kind) || self.has_begun(kind);
+        if self.next().iter().all(known) {
             return None;
         }
         let decision = self.decision.clone()?;
@@ -190,7 +199,7 @@ impl Dc {
     /// Begins what may begin and the store has, and repeats what was not answered.
     pub(super) fn act(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
         self.repeat(scene, out);
-        for kind in self.ready(scene) {
+        for kind in self.next() {
             // A start that began in this loop makes others of the resource wait.
             if !self.may_begin(scene, &kind) {
                 continue;
@@ -292,7 +301,11 @@ impl Dc {
             }
         };
         out.push(Output::Event(ManagerEvent::FenceRequested { node: node.clone(), reason }));
-        out.push(Output::Fence { op, node });
+        let fencing = self.ledger.as_ref().and_then(|(ledger, _)| ledger.config.fencing());
+        let devices = fencing.into_iter().flat_map(|fencing| &fencing.devices);
+        let devices = devices.filter(|(_, device)| device.nodes.contains(&node));
+        let devices = devices.map(|(name, device)| (name.clone(), device.clone())).collect();
+        out.push(Output::Fence { op, node, devices });
     }
 
     /// A fence device has answered; an error says why not, for a person.

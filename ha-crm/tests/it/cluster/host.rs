@@ -12,7 +12,7 @@ use ha_agents::{Check, Outcome, Report};
 use ha_core::id::{FencingToken, Incarnation, NodeName, ResourceName};
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
-use ha_crm::manager::{Execution, Input, Manager, ManagerConfig, Message, Output};
+use ha_crm::manager::{Execution, Input, Manager, ManagerConfig, Message, Output, Response};
 use ha_crm::model::ClusterConfig;
 use ha_membership::mesh::wire;
 use ha_membership::mesh::{Mesh, MeshConfig, MeshInput, MeshOutput};
@@ -175,11 +175,13 @@ pub(crate) struct Host {
     pub(crate) cluster: ClusterConfig,
     pub(crate) safeguards: ha_crm::manager::Safeguards,
     pub(crate) model: Rc<RefCell<Model>>,
-    life: u64,
+    pub(crate) life: u64,
     /// What runs here, with the token it was started with.
     pub(crate) active: BTreeMap<ResourceName, Option<FencingToken>>,
     /// What the executor would notice if it died.
     pub(crate) watched: BTreeSet<ResourceName>,
+    /// The manager's last answer to a request.
+    pub(crate) reply: Option<Response>,
 }
 
 impl Host {
@@ -195,6 +197,7 @@ impl Host {
             life: 0,
             active: BTreeMap::new(),
             watched: BTreeSet::new(),
+            reply: None,
         }
     }
 
@@ -286,7 +289,7 @@ impl Host {
                 let (delay, written) = self.model.borrow_mut().write(me, expected, &ledger);
                 context.later(delay, BothInput::Manager(Box::new(Input::Written(op, written))));
             }
-            Output::Fence { op, node } => {
+            Output::Fence { op, node, .. } => {
                 let target = super::index(&node);
                 self.model.borrow_mut().fence(FenceJob {
                     by: me,
@@ -296,11 +299,8 @@ impl Host {
             }
             Output::SelfFence { .. } => self.model.borrow_mut().outages.push(Outage::Itself(me)),
             Output::Event(event) => context.note(event.to_string()),
-            Output::Campaign(_)
-            | Output::CleanUp(_)
-            | Output::ConfirmFenced(_)
-            | Output::Left
-            | Output::Reply { .. } => {}
+            Output::Campaign(_) | Output::CleanUp(_) | Output::ConfirmFenced(_) | Output::Left => {}
+            Output::Reply { response, .. } => self.reply = Some(response),
         }
     }
 }

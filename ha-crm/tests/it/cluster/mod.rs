@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use ha_core::id::NodeName;
 use ha_crm::Cluster;
-use ha_crm::manager::{ManagerConfigBuilder, Safeguards};
+use ha_crm::manager::{Input, ManagerConfigBuilder, Request, RequestId, Safeguards};
 use ha_crm::model::{ClusterConfig, FenceDevice, Fencing, Resource, VoteRules};
 use ha_sim::{Chaos, Kind, NodeIndex, Quality, Seeds, Violation, World};
 
-use self::host::Host;
+use self::host::{BothInput, Host};
 use self::invariants::{
     available_again_after_heal, fenced_before_started_elsewhere, no_action_without_quorum,
     one_active_instance, stopped_in_time_without_quorum, tokens_grow,
@@ -71,12 +71,30 @@ fn model(world: &World<Host>) -> Rc<RefCell<Model>> {
     world.node(NodeIndex::new(0)).expect("a node").model.clone()
 }
 
+/// What runs where, and what the leader says to that.
+fn describe(world: &mut World<Host>) -> Result<String, Violation> {
+    let mut text = model(world).borrow().describe();
+    for node in world.indices() {
+        let request = Input::Request(RequestId::new(1), Request::Status);
+        if world.machine(node).is_some_and(|both| both.manager.leads()) {
+            world.input(node, BothInput::Manager(Box::new(request)))?;
+        }
+        if let Some(host) = world.node(node) {
+            let leader = world.machine(node).map(|both| both.manager.leader());
+            let said = &host.reply;
+            text += &format!("\n    {node} runs {:?}, follows {leader:?}: {said:?}", host.active);
+        }
+    }
+    Ok(text)
+}
+
 /// Runs until everything is up, at most for `limit`.
 fn settle(world: &mut World<Host>, limit: Duration) -> Result<Duration, Violation> {
     let start = world.now();
     while !available_again_after_heal(world) {
         if world.now().since(start) > limit {
-            return Err(world.violation("available_again_after_heal", format!("not in {limit:?}")));
+            let what = format!("not in {limit:?}: {}", describe(world)?);
+            return Err(world.violation("available_again_after_heal", what));
         }
         world.run_for(SLICE)?;
         act(world)?;

@@ -58,6 +58,8 @@ pub(crate) struct Model {
     leaderless_until: Option<Instant>,
     /// Who reaches a majority.
     able: Vec<bool>,
+    /// Which life of each node was told what.
+    lives: Vec<u64>,
     told: Vec<u64>,
     known: Vec<u64>,
     later: Vec<(Instant, NodeIndex, Input)>,
@@ -90,6 +92,7 @@ impl Model {
             leader: None,
             leaderless_until: None,
             able: vec![false; count],
+            lives: vec![0; count],
             told: vec![0; count],
             known: vec![0; count],
             later: Vec::new(),
@@ -105,6 +108,14 @@ impl Model {
             start_without_quorum: None,
             old_token: None,
         }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let (term, leader, later) = (self.term, self.leader, &self.later);
+        format!(
+            "the store is led by {leader:?} in term {term}, reached by {:?}, told {:?}, later {later:?}",
+            self.able, self.told
+        )
     }
 
     /// What all calendars show.
@@ -251,7 +262,9 @@ impl Model {
         let nodes = world.indices();
         for node in &nodes {
             let running = world.is_running(*node);
-            if world.machine(*node).is_none() {
+            let life = world.node(*node).map_or(0, |host| host.life);
+            if world.machine(*node).is_none() || self.lives[node.get()] != life {
+                self.lives[node.get()] = life;
                 (self.told[node.get()], self.known[node.get()]) = (0, 0);
                 self.later.retain(|(_, to, _)| to != node);
             }

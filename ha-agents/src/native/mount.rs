@@ -1,0 +1,398 @@
+//! A file system as a resource.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ha_core::driver::pause;
+use ha_core::time::{BootClock, Clock as _, Instant};
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use super::holders;
+use super::mountinfo::{self, Mounted};
+use crate::agent::{
+    AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
+};
+use crate::outcome::Outcome;
+use crate::run::{Ended, run};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How often a start looks for its source, and a stop tries again.
+const POLL: Duration = Duration::from_millis(50);
+/// The longest time between SIGTERM and SIGKILL to those who hold the file system.
+const HOLDERS_GRACE: Duration = Duration::from_secs(2);
+/// The file that a monitor of depth 20 writes.
+const CHECK_FILE: &str = ".ha-mount-check";
+
+/// Mounts a file system, and unmounts it: Pacemaker's `ocf:heartbeat:Filesystem`.
+///
+/// - A **start** waits for a source that is a path and not there yet (a disk that is being
+///   attached), as long as it may take, and mounts it. The directory must be there. The same
+///   source mounted there already is a success, another one a failure. A regular file is mounted
+///   through a loop device, which goes with the mount.
+/// - A **monitor** asks the kernel's list of mounts, which no dead disk delays. At depth 10 it
+///   asks the file system itself (`statfs`), at depth 20 it writes and reads back the file
+///   `.ha-mount-check` in it (with the option `ro` it only asks); a file system that does not
+///   answer is an operation whose time is up.
+/// - A **stop** unmounts whatever is mounted at the directory and below it, tries again while it is
+///   busy, and says who holds it. With [`kill_holders`](Self::kill_holders) these are told to end,
+///   then killed. There is no lazy unmount: it only takes the names away, and who has a file open
+///   goes on writing to a disk that another node mounts meanwhile. A stop that fails is for the
+///   fence.
+///
+/// It works in the mount namespace of this process. The programs `mount` and `umount` (util-linux)
+/// do the work, and `stat`, `dd` the checks: a system call on a dead disk or server does not come
+/// back, and a program can be left behind where a thread of this process cannot.
+///
+/// Mounts of the same disk in namespaces of others (containers) are not seen.
+///
+/// ```no_run
+/// use ha_agents::native::Mount;
+///
+/// let data = Mount::new("/dev/vg0/data", "/srv/data").fstype("ext4").options("noatime");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Mount {
+    source: String,
+    directory: PathBuf,
+    fstype: Option<String>,
+    options: String,
+    kill_holders: bool,
+}
+
+impl Mount {
+    /// Mounts `source` at `directory`: a block device, by its path or as `UUID=…` or `LABEL=…`, a
+    /// regular file, with the option `bind` a directory, or what the file system's type
+    /// understands, such as `server:/export`.
+    pub fn new(source: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            directory: directory.into(),
+            fstype: None,
+            options: String::new(),
+            kill_holders: false,
+        }
+    }
+
+    /// Sets the type, such as `ext4`. Default: what `mount` finds.
+    #[must_use]
+    pub fn fstype(mut self, fstype: impl Into<String>) -> Self {
+        self.fstype = Some(fstype.into());
+        self
+    }
+
+    /// Sets the options, with commas between, such as `noatime,ro`; `bind` is one. Default: none.
+    #[must_use]
+    pub fn options(mut self, options: impl Into<String>) -> Self {
+        self.options = options.into();
+        self
+    }
+
+    /// Sets whether a stop ends the processes that hold the file system. Default: no, while
+    /// `Filesystem` does (`force_unmount`).
+    #[must_use]
+    pub const fn kill_holders(mut self, kill: bool) -> Self {
+        self.kill_holders = kill;
+        self
+    }
+
+    fn has_option(&self, name: &str) -> bool {
+        self.options.split(',').any(|option| option.trim() == name)
+    }
+
+    fn is_bind(&self) -> bool {
+        self.has_option("bind") || self.has_option("rbind")
+    }
+
+    /// Where the kernel lists the directory: without links on the way to it. The directory itself
+    /// is not looked at, as a dead file system may be mounted on it. `None`: its parent is not
+    /// there, so nothing is mounted on it.
+    fn place(&self) -> io::Result<Option<PathBuf>> {
+        let name = self.directory.file_name();
+        let (Some(parent), Some(name)) = (self.directory.parent(), name) else {
+            return Ok(Some(self.directory.clone()));
+        };
+        match fs::canonicalize(parent) {
+            Ok(parent) => Ok(Some(parent.join(name))),
+            // Any other error says nothing about what is mounted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The path of the source, if it is one: tags are links that udev makes.
+    fn path(&self) -> Option<PathBuf> {
+        let tag = self.source.split_once('=').and_then(|(tag, value)| {
+            let folder = match tag {
+                "LABEL" => "by-label",
+                "PARTLABEL" => "by-partlabel",
+                "PARTUUID" => "by-partuuid",
+                "UUID" => "by-uuid",
+                _ => return None,
+            };
+            Some(Path::new("/dev/disk").join(folder).join(value.trim_matches('"')))
+        });
+        tag.or_else(|| self.source.starts_with('/').then(|| PathBuf::from(&self.source)))
+    }
+
+    /// Whether what is mounted is the source.
+    fn is_ours(&self, all: &[Mounted], mounted: &Mounted) -> bool {
+        let named = mounted.source.to_string_lossy();
+        let Some(path) = self.path().filter(|_| named != self.source || self.is_bind()) else {
+            return named.trim_end_matches('/') == self.source.trim_end_matches('/');
+        };
+        let Ok(path) = fs::canonicalize(path) else { return false };
+        if self.is_bind() {
+            // Without what is mounted at the place itself, which may hide its own source.
+            let others: Vec<Mounted> =
+                all.iter().filter(|other| *other != mounted).cloned().collect();
+            return mountinfo::containing(&others, &path).is_some_and(|(around, name)| {
+                around.device == mounted.device && name == mounted.root
+            });
+        }
+        let Ok(metadata) = fs::metadata(&path) else { return false };
+        if metadata.file_type().is_block_device() {
+            let device = metadata.rdev();
+            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+            return mounted.device == format!("{major}:{minor}")
+                || fs::canonicalize(&mounted.source).is_ok_and(|source| source == path);
+        }
+        let loop_file = format!("/sys/dev/block/{}/loop/backing_file", mounted.device);
+        fs::read_to_string(loop_file).is_ok_and(|file| Path::new(file.trim_end()) == path)
+    }
+
+    /// Looks at the kernel's list, on a thread that may hang where a dead disk is on the way.
+    async fn state(&self) -> io::Result<State> {
+        let agent = self.clone();
+        let look = move || {
+            let Some(place) = agent.place()? else { return Ok(State::Free) };
+            let all = mountinfo::read()?;
+            let Some(mounted) = mountinfo::at(&all, &place) else {
+                return Ok(State::Free);
+            };
+            if agent.is_ours(&all, mounted) {
+                return Ok(State::Ours(place));
+            }
+            let (source, at) = (mounted.source.to_string_lossy(), place.display());
+            let (fstype, ours) = (&mounted.fstype, &agent.source);
+            Ok(State::Other(format!("{source} ({fstype}) is mounted at {at}, not {ours}")))
+        };
+        tokio::task::spawn_blocking(look).await?
+    }
+
+    /// What is wrong with the settings on this node, if anything is.
+    fn objection(&self) -> Option<Report> {
+        let directory = self.directory.display();
+        if !self.directory.is_absolute() {
+            let reason = format!("the directory {directory} does not begin with /");
+            return Some(Report::new(Outcome::NotConfigured, reason));
+        }
+        match fs::symlink_metadata(&self.directory) {
+            Ok(metadata) if metadata.is_dir() => None,
+            Ok(metadata) if metadata.is_symlink() => {
+                let reason = format!("{directory} is a symbolic link; name the directory itself");
+                Some(Report::new(Outcome::NotConfigured, reason))
+            }
+            // A bind mount may cover a file.
+            Ok(_) if self.is_bind() => None,
+            Ok(_) => {
+                let reason = format!("{directory} is no directory");
+                Some(Report::new(Outcome::NotConfigured, reason))
+            }
+            Err(error) => {
+                let reason = format!("cannot use the directory {directory}: {error}; make it");
+                Some(Report::new(Outcome::NotInstalled, reason))
+            }
+        }
+    }
+
+    /// Waits for a source that is a path; `false`: it did not come until `end`.
+    async fn await_source(&self, end: Instant) -> io::Result<bool> {
+        let Some(path) = self.path() else { return Ok(true) };
+        while fs::symlink_metadata(&path).is_err() {
+            let now = BootClock::new().now();
+            if now >= end {
+                return Ok(false);
+            }
+            pause(POLL.min(end.since(now))).await?;
+        }
+        Ok(true)
+    }
+
+    async fn mount(&self, context: &OpContext) -> OpResult {
+        let failed = |source| io_error(context, "start", source);
+        let end = nearly(context);
+        match self.state().await.map_err(failed)? {
+            State::Free => {}
+            State::Other(reason) => return Ok(Report::new(Outcome::GenericError, reason)),
+            State::Ours(_) => return Ok(Report::success()),
+        }
+        if let Some(report) = self.objection() {
+            return Ok(report);
+        }
+        if !self.await_source(end).await.map_err(failed)? {
+            let reason = format!("{} is not there; attach it", self.source);
+            return Ok(Report::new(Outcome::NotInstalled, reason));
+        }
+        let mut args: Vec<&str> = Vec::new();
+        if let Some(fstype) = &self.fstype {
+            args.extend(["-t", fstype]);
+        }
+        if !self.options.is_empty() {
+            args.extend(["-o", &self.options]);
+        }
+        args.extend(["--", &self.source]);
+        let said = call("mount", &args, &self.directory, context).await.map_err(failed)?;
+        let doubt = || "mount says that it has, and the kernel that it has not".to_owned();
+        Ok(match self.state().await.map_err(failed)? {
+            State::Ours(_) => Report::success(),
+            State::Other(reason) => Report::new(Outcome::GenericError, reason),
+            State::Free => Report::new(Outcome::GenericError, said.unwrap_or_else(doubt)),
+        })
+    }
+
+    async fn unmount(&self, context: &OpContext) -> OpResult {
+        let failed = |source| io_error(context, "stop", source);
+        let (begin, end) = (BootClock::new().now(), nearly(context));
+        let kill_at = begin + HOLDERS_GRACE.min(context.timeout / 4);
+        let agent = self.clone();
+        let place = tokio::task::spawn_blocking(move || agent.place()).await;
+        let place = place.map_err(io::Error::from).flatten().map_err(failed)?;
+        let Some(place) = place else { return Ok(Report::success()) };
+        let mut asked = false;
+        loop {
+            // The last one mounted first: it may lie in or over an earlier one.
+            let all = mountinfo::read().map_err(failed)?;
+            let Some(top) = all.iter().rev().find(|mounted| mounted.at.starts_with(&place)) else {
+                return Ok(Report::success());
+            };
+            let said = call("umount", &["--"], &top.at, context).await.map_err(failed)?;
+            let Some(said) = said else { continue };
+            let now = BootClock::new().now();
+            if self.kill_holders && (!asked || now >= kill_at) {
+                let signal = if asked { Signal::KILL } else { Signal::TERM };
+                asked = true;
+                let place = place.clone();
+                let work = move || holders::signal(&place, signal);
+                tokio::task::spawn_blocking(work).await.map_err(|e| failed(e.into()))?;
+            }
+            if now >= end {
+                let held = place.clone();
+                let found = tokio::task::spawn_blocking(move || holders::find(&held)).await;
+                let who = holders::names(&found.unwrap_or_default());
+                let reason = format!("{said}; it is held by {who}");
+                return Ok(Report::new(Outcome::GenericError, reason));
+            }
+            pause(POLL.min(end.since(now))).await.map_err(failed)?;
+        }
+    }
+
+    async fn look(&self, context: &OpContext, check: Check) -> OpResult {
+        let failed = |source| io_error(context, "monitor", source);
+        let place = match self.state().await.map_err(failed)? {
+            State::Ours(place) => place,
+            State::Free => return Ok(Report::new(Outcome::NotRunning, "")),
+            State::Other(reason) => return Ok(Report::new(Outcome::GenericError, reason)),
+        };
+        let mut said = None;
+        if check.depth >= 10 {
+            said = call("stat", &["-f", "--"], &place, context).await.map_err(failed)?;
+        }
+        if check.depth >= 20 && said.is_none() && !self.has_option("ro") {
+            let file = place.join(CHECK_FILE);
+            let write = format!("of={}", file.display());
+            let write = ["if=/dev/urandom", &write, "bs=512", "count=1", "conv=fsync"];
+            said = call("dd", &write, "status=none", context).await.map_err(failed)?;
+            if said.is_none() {
+                let read = format!("if={}", file.display());
+                let read = [read.as_str(), "of=/dev/null", "bs=512", "count=1"];
+                said = call("dd", &read, "status=none", context).await.map_err(failed)?;
+            }
+        }
+        Ok(said.map_or_else(Report::success, |said| Report::new(Outcome::GenericError, said)))
+    }
+}
+
+/// What the kernel says of the directory.
+enum State {
+    /// Nothing is mounted there.
+    Free,
+    /// Something else is mounted there: what, in words.
+    Other(String),
+    /// The source is mounted, and where, as the kernel names it.
+    Ours(PathBuf),
+}
+
+/// When an answer must be begun, so that it comes before the time is up.
+fn nearly(context: &OpContext) -> Instant {
+    BootClock::new().now() + context.timeout * 4 / 5
+}
+
+fn io_error(context: &OpContext, what: &'static str, source: io::Error) -> AgentError {
+    AgentError::Io { resource: context.resource.clone(), what, source }
+}
+
+/// Runs a program with `args` and then `last`; its words if it failed.
+async fn call(
+    program: &str,
+    args: &[&str],
+    last: impl AsRef<OsStr>,
+    context: &OpContext,
+) -> io::Result<Option<String>> {
+    let mut command = Command::new(program);
+    command.args(args).arg(last).env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/");
+    // The operation's own limit comes first, and drops this.
+    let limit = context.timeout.saturating_mul(2);
+    match Box::pin(run(command, limit, Duration::ZERO)).await? {
+        Ended::Exited(status, _) if status.success() => Ok(None),
+        Ended::Exited(status, details) => {
+            // The first line says what is wrong; `mount` ends with a hint at the kernel's log.
+            let first = details.errors.lines().find(|line| !line.trim().is_empty());
+            let words = first.map_or_else(|| status.to_string(), |line| line.trim().to_owned());
+            Ok(Some(words.chars().take(300).collect()))
+        }
+        Ended::TimedOut(diagnosis) => Ok(Some(format!("{program} hung: {diagnosis}"))),
+    }
+}
+
+#[async_trait]
+impl ResourceAgent for Mount {
+    async fn start(&self, context: &OpContext) -> OpResult {
+        context.limit("start", self.mount(context)).await
+    }
+
+    async fn stop(&self, context: &OpContext) -> OpResult {
+        context.limit("stop", self.unmount(context)).await
+    }
+
+    async fn monitor(&self, context: &OpContext, check: Check) -> OpResult {
+        context.limit("monitor", self.look(context, check)).await
+    }
+
+    async fn validate(&self, _context: &OpContext) -> OpResult {
+        Ok(self.objection().unwrap_or_else(Report::success))
+    }
+
+    fn metadata(&self) -> Metadata {
+        let parameter = |name: &str, summary: &str, default: Option<&str>| Parameter {
+            name: name.to_owned(),
+            summary: summary.to_owned(),
+            default: default.map(str::to_owned),
+        };
+        Metadata {
+            parameters: vec![
+                parameter("source", "what to mount", None),
+                parameter("directory", "where, a directory that exists", None),
+                parameter("fstype", "its type, such as ext4", Some("")),
+                parameter("options", "mount options, with commas between", Some("")),
+                parameter("kill_holders", "whether a stop kills who holds it", Some("false")),
+            ],
+            ..Metadata::new("mount", "Mounts a file system")
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The native agents, from their parameters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ha_core::config::ConfigError;
+
+use super::Parameters;
+use crate::agent::ResourceAgent;
+use crate::native::{Dummy, Mount, Process};
+
+type Made = Result<Arc<dyn ResourceAgent>, ConfigError>;
+
+pub(super) fn process(given: &BTreeMap<String, String>) -> Made {
+    let mut parameters = Parameters::new(given);
+    let mut process = Process::new(parameters.required("program", "a path, or a name on PATH"));
+    for word in parameters.words("args") {
+        process = process.arg(word);
+    }
+    if let Some(directory) = parameters.optional("directory") {
+        if !directory.starts_with('/') {
+            parameters.refuse("directory", "a path that begins with /");
+        }
+        process = process.directory(directory);
+    }
+    for (name, value) in parameters.with_prefix("env.") {
+        if name.contains('=') {
+            parameters.refuse(&format!("env.{name}"), "a name without '='");
+        }
+        process = process.env(name, value);
+    }
+    if let Some(grace) = parameters.span("stop_grace") {
+        process = process.stop_grace(grace);
+    }
+    parameters.finish(Arc::new(process))
+}
+
+pub(super) fn mount(given: &BTreeMap<String, String>) -> Made {
+    let mut parameters = Parameters::new(given);
+    let source = parameters.required("source", "a device, a file, or what its type mounts");
+    let directory = parameters.required("directory", "a directory that exists");
+    if !directory.is_empty() && (!directory.starts_with('/') || directory == "/") {
+        parameters.refuse("directory", "a path that begins with /, and not / itself");
+    }
+    let mut mount = Mount::new(source, directory);
+    if let Some(fstype) = parameters.optional("fstype").filter(|fstype| !fstype.is_empty()) {
+        mount = mount.fstype(fstype);
+    }
+    if let Some(options) = parameters.optional("options") {
+        mount = mount.options(options);
+    }
+    mount = mount.kill_holders(parameters.flag("kill_holders").unwrap_or_default());
+    parameters.finish(Arc::new(mount))
+}
+
+pub(super) fn dummy(given: &BTreeMap<String, String>) -> Made {
+    Parameters::new(given).finish(Arc::new(Dummy::new()))
+}

@@ -1,0 +1,216 @@
+//! Mounts, each test in a mount namespace of its own: that of a laboratory's host.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ha_agents::native::Mount;
+use ha_agents::{Check, OpContext, Outcome, Report, ResourceAgent};
+use ha_core::driver::pause;
+use ha_lab::Lab;
+use tempfile::TempDir;
+
+use super::{block_on, context};
+
+/// Set in a test that was started again on a host.
+const INSIDE: &str = "HA_AGENTS_TEST_MOUNT";
+const LONG: Duration = Duration::from_mins(1);
+
+/// Runs the test again as a process of a host, whose mounts end with it.
+fn on_a_host(test: impl AsyncFnOnce(&Path)) {
+    if std::env::var_os(INSIDE).is_some() {
+        let dir = tempfile::tempdir().expect("a directory");
+        return block_on(test(dir.path()));
+    }
+    if ha_lab::require_program("mount").is_none() {
+        return;
+    }
+    let name = std::thread::current().name().expect("the test's thread").to_owned();
+    ha_lab::run_test(move || {
+        let lab = Lab::new().expect("a lab");
+        let host = lab.host("h1").expect("a host");
+        let mut command = Command::new("/proc/self/exe");
+        command.args([&name, "--exact", "--nocapture", "--include-ignored"]).env(INSIDE, "1");
+        let process = host.spawn(&mut command).expect("started");
+        let status = process.wait(LONG).expect("it ends");
+        let lines: Vec<String> = process.lines().into_iter().map(|line| line.text).collect();
+        let skip = format!("skipped {name}: ");
+        let skipped = lines.iter().find_map(|line| line.strip_prefix(&skip));
+        if let Some(why) = skipped {
+            ha_lab::skip(why);
+        }
+        assert!(status.success(), "{status}:\n{}", lines.join("\n"));
+    });
+}
+
+async fn monitor(agent: &Mount, depth: u8) -> Report {
+    let check = Check { depth, ..Check::STARTED };
+    agent.monitor(&context(), check).await.expect("an answer")
+}
+
+async fn starts(agent: &Mount) {
+    let report = agent.start(&context()).await.expect("an answer");
+    assert_eq!(report.outcome, Outcome::Success, "{}", report.reason);
+}
+
+async fn stops(agent: &Mount) {
+    let report = agent.stop(&context()).await.expect("an answer");
+    assert_eq!(report.outcome, Outcome::Success, "{}", report.reason);
+    assert_eq!(monitor(agent, 0).await.outcome, Outcome::NotRunning);
+}
+
+fn folder(at: &Path, name: &str) -> PathBuf {
+    let path = at.join(name);
+    std::fs::create_dir(&path).expect("made");
+    path
+}
+
+/// A process whose working directory is there.
+struct Squatter(Child, TempDir);
+
+impl Squatter {
+    fn new(at: &Path, script: &str) -> Self {
+        let ready = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(at).env("READY", ready.path().join("ready"));
+        let child = command.stdin(Stdio::null()).spawn().expect("started");
+        while !ready.path().join("ready").exists() {
+            std::thread::yield_now();
+        }
+        Self(child, ready)
+    }
+}
+
+impl Drop for Squatter {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+        assert!(self.1.path().exists());
+    }
+}
+
+#[test]
+fn a_file_system_is_mounted_watched_and_unmounted() {
+    on_a_host(async |dir| {
+        let at = folder(dir, "with a blank");
+        let agent = Mount::new("ha-data", &at).fstype("tmpfs").options("size=1m,noatime");
+        assert_eq!(monitor(&agent, 0).await.outcome, Outcome::NotRunning);
+        stops(&agent).await;
+        starts(&agent).await;
+        starts(&agent).await;
+        for depth in [0, 10, 20] {
+            let report = monitor(&agent, depth).await;
+            assert_eq!(report.outcome, Outcome::Success, "{depth}: {}", report.reason);
+        }
+        let other = Mount::new("other-data", &at).fstype("tmpfs");
+        let report = other.start(&context()).await.expect("an answer");
+        assert_eq!(report.outcome, Outcome::GenericError);
+        assert!(report.reason.starts_with("ha-data (tmpfs) is mounted"), "{}", report.reason);
+        assert_eq!(monitor(&other, 0).await.outcome, Outcome::GenericError);
+        // What is mounted below it goes first.
+        let below = Mount::new("below", folder(&at, "below")).fstype("tmpfs");
+        starts(&below).await;
+        stops(&agent).await;
+        stops(&agent).await;
+        assert_eq!(monitor(&below, 0).await.outcome, Outcome::NotRunning);
+    });
+}
+
+#[test]
+fn a_directory_is_bound_to_another_and_told_apart() {
+    on_a_host(async |dir| {
+        let (one, two, at) = (folder(dir, "one"), folder(dir, "two"), folder(dir, "at"));
+        std::fs::write(one.join("file"), "hello").expect("written");
+        let agent = Mount::new(one.display().to_string(), &at).options("bind");
+        starts(&agent).await;
+        starts(&agent).await;
+        assert_eq!(std::fs::read_to_string(at.join("file")).expect("there"), "hello");
+        assert_eq!(monitor(&agent, 20).await.outcome, Outcome::Success);
+        let other = Mount::new(two.display().to_string(), &at).options("bind");
+        assert_eq!(monitor(&other, 0).await.outcome, Outcome::GenericError);
+        stops(&agent).await;
+    });
+}
+
+#[test]
+fn wrong_settings_are_told_and_nothing_is_mounted() {
+    on_a_host(async |dir| {
+        let at = folder(dir, "at");
+        std::os::unix::fs::symlink(&at, dir.join("link")).expect("linked");
+        std::fs::write(dir.join("file"), "").expect("written");
+        for (directory, outcome) in [
+            ("no/such", Outcome::NotInstalled),
+            ("link", Outcome::NotConfigured),
+            ("file", Outcome::NotConfigured),
+        ] {
+            let agent = Mount::new("none", dir.join(directory)).fstype("tmpfs");
+            let report = agent.start(&context()).await.expect("an answer");
+            assert_eq!(report.outcome, outcome, "{directory}: {}", report.reason);
+            let report = agent.validate(&context()).await.expect("an answer");
+            assert_eq!(report.outcome, outcome, "{directory}: {}", report.reason);
+            stops(&agent).await;
+        }
+        let agent = Mount::new("none", &at).fstype("no-such-type");
+        let report = agent.start(&context()).await.expect("an answer");
+        assert_eq!(report.outcome, Outcome::GenericError);
+        assert!(report.reason.starts_with("mount: "), "{}", report.reason);
+        let missing = Mount::new(dir.join("nothing").display().to_string(), &at);
+        let hurry = context().timeout(Duration::from_millis(200));
+        let report = missing.start(&hurry).await.expect("an answer before the time is up");
+        assert_eq!(report.outcome, Outcome::NotInstalled, "{}", report.reason);
+    });
+}
+
+#[test]
+fn a_busy_file_system_is_freed_or_its_holder_named() {
+    on_a_host(async |dir| {
+        let at = folder(dir, "at");
+        let agent = Mount::new("ha-data", &at).fstype("tmpfs");
+        starts(&agent).await;
+        let stubborn = "trap '' TERM; touch $READY; while :; do sleep 0.05; done";
+        let mut squatter = Squatter::new(&at, stubborn);
+        let hurry = context().timeout(Duration::from_millis(800));
+        let report = agent.stop(&hurry).await.expect("an answer before the time is up");
+        assert_eq!(report.outcome, Outcome::GenericError);
+        assert!(report.reason.contains("held by") && report.reason.contains("sh ("), "{report:?}");
+        assert_eq!(monitor(&agent, 10).await.outcome, Outcome::Success, "still whole");
+        assert_eq!(squatter.0.try_wait().expect("looked"), None, "left alone");
+        stops(&agent.clone().kill_holders(true)).await;
+        assert!(squatter.0.wait().expect("waited").code().is_none(), "killed");
+    });
+}
+
+#[test]
+fn an_image_is_waited_for_and_mounted_through_a_loop_device() {
+    on_a_host(async |dir| {
+        let Some(mkfs) = ha_lab::require_program("mkfs.ext4") else { return };
+        let (at, image, late) = (folder(dir, "at"), dir.join("image"), dir.join("late"));
+        let file = std::fs::File::create(&late).expect("made");
+        file.set_len(4 << 20).expect("sized");
+        drop(file);
+        let made = Command::new(mkfs).args(["-q", "-F"]).arg(&late).status();
+        assert!(made.expect("mkfs").success());
+        let agent = Mount::new(image.display().to_string(), &at).fstype("ext4");
+        let work: OpContext = context();
+        let appear = async {
+            pause(Duration::from_millis(100)).await.expect("a timer");
+            std::fs::rename(&late, &image).expect("renamed");
+        };
+        let (report, ()) = tokio::join!(agent.start(&work), appear);
+        let report = report.expect("an answer");
+        let words = ["ermission denied", "failed to setup loop", "not permitted", "only root"];
+        if words.iter().any(|word| report.reason.contains(word)) {
+            return ha_lab::skip(format_args!("no loop device may be mounted: {}", report.reason));
+        }
+        assert_eq!(report.outcome, Outcome::Success, "{}", report.reason);
+        starts(&agent).await;
+        assert_eq!(monitor(&agent, 20).await.outcome, Outcome::Success);
+        std::fs::write(at.join("data"), "kept").expect("written");
+        stops(&agent).await;
+        let read_only = agent.clone().options("ro");
+        starts(&read_only).await;
+        assert_eq!(std::fs::read_to_string(at.join("data")).expect("there"), "kept");
+        assert_eq!(monitor(&read_only, 20).await.outcome, Outcome::Success);
+        stops(&read_only).await;
+    });
+}

@@ -1,0 +1,235 @@
+//! A node of a cluster, whole: membership, store, channels, executor, manager and control socket,
+//! from one configuration file.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ha_agents::executor::Limits;
+use ha_agents::registry::Registry;
+use ha_core::config::ConfigError;
+use ha_core::driver::Task;
+use ha_core::id::Incarnation;
+use ha_core::time::{BootClock, Clock};
+use ha_membership::mesh::{MeshError, MeshService};
+use ha_membership::store::{Formation, OpenError, RaftStore, RaftStoreConfig};
+use ha_membership::transport::channel::{ChannelError, Channels, ChannelsConfig};
+use ha_membership::transport::{KeyFileError, SealError, Sealed, SessionId, SharedKey};
+use tokio::sync::{broadcast, watch};
+
+use crate::control::{ControlError, Handler, Server};
+use crate::file::{self, NodeFile};
+use crate::manager::{Ask, Parts, Request, Response, Service, ServiceError, Told};
+
+/// How long a request to the leader may take.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+
+/// A node of a cluster, running.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::path::Path;
+/// use ha_agents::registry::Registry;
+/// use ha_crm::file::NodeFile;
+/// use ha_crm::node::Node;
+///
+/// let file = NodeFile::read(Path::new("/etc/ha/cluster.toml"))?;
+/// let node = Node::open(&file, Registry::new()).await?;
+/// let mut events = node.events();
+/// while let Ok(told) = events.recv().await {
+///     println!("{} {}", told.wall, told.event);
+/// }
+/// node.leave().await?; // in order: its resources are moved first
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    ask: Ask,
+    formation: watch::Receiver<Formation>,
+    events: broadcast::Sender<Told>,
+    control: Server,
+    task: Task<io::Result<()>>,
+}
+
+/// A node cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The other nodes could not speak with it.
+    #[error("cannot start the node: its channels do not open; see the cause")]
+    Channels(#[source] ChannelError),
+    /// Settings do not fit each other.
+    #[error("cannot start the node: its settings do not fit; see the cause")]
+    Config(#[source] ConfigError),
+    /// Nobody could ask it anything.
+    #[error("cannot start the node: its control socket does not open; see the cause")]
+    Control(#[source] ControlError),
+    /// There is no place for what it must not forget.
+    #[error(
+        "cannot start the node: its folder {folder} cannot be made; check `data` and who may write there"
+    )]
+    Data {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The shared key cannot be used.
+    #[error("cannot start the node: its key cannot be used; see the cause")]
+    Key(#[source] KeyFileError),
+    /// The other nodes could not hear it.
+    #[error("cannot start the node: its membership does not open; see the cause")]
+    Mesh(#[source] MeshError),
+    /// No random numbers.
+    #[error("cannot start the node: its datagrams cannot be sealed; see the cause")]
+    Seal(#[source] SealError),
+    /// The manager does not start.
+    #[error("cannot start the node: see the cause")]
+    Service(#[source] ServiceError),
+    /// What it must not forget cannot be read.
+    #[error("cannot start the node: its store does not open; see the cause")]
+    Store(#[source] OpenError),
+}
+
+impl Node {
+    /// Starts a node with these agents; must be called inside a tokio runtime with I/O and time
+    /// enabled.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`]; nothing runs then, and what is on the disk is as it was.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: what was opened closes by itself, sooner or later.
+    pub async fn open(file: &NodeFile, agents: Registry) -> Result<Self, NodeError> {
+        let clock = BootClock::new();
+        let (now, wall) = (clock.now(), clock.wall());
+        let life = u64::try_from(wall.as_micros() / 1000).unwrap_or_default();
+        let key = SharedKey::read(&file.key).map_err(NodeError::Key)?;
+        let mut folder = std::fs::DirBuilder::new();
+        folder.recursive(true).mode(0o700).create(&file.data).map_err(|source| {
+            let folder = file.data.clone();
+            NodeError::Data { folder, source }
+        })?;
+        let manager = file.manager().epoch(now, wall).build().map_err(NodeError::Config)?;
+        let mesh = file.mesh().incarnation(Incarnation::new(life)).build();
+        let mesh = mesh.map_err(NodeError::Config)?;
+        let (channels, store) = settings(file, &key).map_err(NodeError::Config)?;
+        let session = SessionId::random().map_err(NodeError::Seal)?;
+        let sealed = Sealed::new([(1, key)], session).map_err(NodeError::Seal)?;
+
+        let channels = Channels::bind(channels).await.map_err(NodeError::Channels)?;
+        let store = RaftStore::open(store, &channels).await.map_err(NodeError::Store)?;
+        let mesh = MeshService::spawn(mesh, Some(sealed)).await.map_err(NodeError::Mesh)?;
+        let formation = store.formation();
+        let shared = Arc::new(store.clone());
+        let self_fence = match file.self_fence {
+            file::SelfFence::None => None,
+            file::SelfFence::Reboot => Some(Arc::new(reboot) as crate::manager::SelfFence),
+        };
+        let limits = Limits::default();
+        let parts = Parts { mesh, store, channels, agents, limits, self_fence };
+        let service = Service::new(manager, parts).map_err(NodeError::Service)?;
+        let (ask, events) = (service.ask(), service.teller());
+        let handler = Arc::new(Leader(ask.clone()));
+        let control = Server::bind_with_store(&file.socket, handler, shared).await;
+        let control = control.map_err(NodeError::Control)?;
+        Ok(Self { ask, formation, events, control, task: service.spawn() })
+    }
+
+    /// A handle to ask the cluster; cheap to clone.
+    #[must_use]
+    pub fn ask(&self) -> Ask {
+        self.ask.clone()
+    }
+
+    /// Follows what happens, from now on; a reader that lags is told how many events it missed.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Told> {
+        self.events.subscribe()
+    }
+
+    /// Follows what the node still needs to take part in the store.
+    #[must_use]
+    pub fn formation(&self) -> watch::Receiver<Formation> {
+        self.formation.clone()
+    }
+
+    /// Waits until the node has ended by itself, which is a mistake.
+    ///
+    /// # Errors
+    ///
+    /// Why it did.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        self.task.ended().await.map_err(io::Error::other)?
+    }
+
+    /// Leaves the cluster in order: its resources are moved first, or stopped where nobody can
+    /// take them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, or that of a driver that panicked.
+    ///
+    /// # Cancel safety
+    ///
+    /// It goes on leaving; dropping the future only no longer waits for it.
+    pub async fn leave(self) -> io::Result<()> {
+        let left = self.task.stop().await.map_err(io::Error::other)?;
+        self.control.stop().await;
+        left
+    }
+}
+
+fn settings(
+    file: &NodeFile,
+    key: &SharedKey,
+) -> Result<(ChannelsConfig, RaftStoreConfig), ConfigError> {
+    let own = file
+        .addresses
+        .get(&file.name)
+        .map(|own| own.address)
+        .ok_or_else(|| ConfigError::new("name", &file.name, "a name that stands in `nodes`"))?;
+    let mut channels = ChannelsConfig::builder(file.name.clone(), own).key(key.clone());
+    let mut store = RaftStoreConfig::builder(file.name.clone(), file.data.join("store"));
+    for (name, address) in &file.addresses {
+        if *name != file.name {
+            channels = channels.peer(name.clone(), address.address);
+        }
+        store = store.member(name.clone());
+    }
+    Ok((channels.build()?, store.build()?))
+}
+
+/// Asks whoever leads.
+#[derive(Debug)]
+struct Leader(Ask);
+
+#[async_trait]
+impl Handler for Leader {
+    async fn answer(&self, request: Request) -> Response {
+        match self.0.ask(request, ASK_LIMIT).await {
+            Ok(response) => response,
+            Err(error) => Response::Refused { reason: error.to_string() },
+        }
+    }
+}
+
+/// Restarts the computer at once, without waiting for disks: what could not be stopped must not
+/// write any more.
+fn reboot(resources: &[ha_core::id::ResourceName]) {
+    tracing::error!(?resources, "could not be stopped in time without quorum: this node reboots");
+    // An error means that this process may not: the fence devices have to do it.
+    if let Err(error) = rustix::system::reboot(rustix::system::RebootCommand::Restart) {
+        tracing::error!(%error, "cannot reboot: it is left to the fence devices");
+    }
+}

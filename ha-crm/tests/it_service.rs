@@ -1,0 +1,280 @@
+//! Real managers on real stores, meshes and channels: three nodes in one process, each on a
+//! runtime of its own that can be killed.
+#![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+
+use ha_agents::executor::Limits;
+use ha_agents::registry::Registry;
+use ha_core::driver::pause;
+use ha_core::id::{Incarnation, NodeName};
+use ha_core::time::{BootClock, Clock, Instant};
+use ha_crm::Cluster;
+use ha_crm::manager::{
+    Ask, ManagerConfig, ManagerEvent, Parts, Request, Response, Service, Status, Told,
+};
+use ha_crm::model::{
+    ClusterConfig, FenceDevice, Fencing, NodeStatus, Operation, OperationName, Resource, VoteRules,
+};
+use ha_membership::mesh::{MeshConfig, MeshService};
+use ha_membership::store::{RaftStore, RaftStoreConfig};
+use ha_membership::transport::channel::{Channels, ChannelsConfig};
+use ha_membership::transport::{Sealed, SessionId, SharedKey};
+use tokio::runtime::Runtime;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn name(index: usize) -> NodeName {
+    format!("n{index}").parse().expect("a name")
+}
+
+/// A free port of both UDP and TCP, for one test.
+fn free_address() -> SocketAddr {
+    loop {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = tcp.local_addr().expect("bound");
+        if std::net::UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A power switch that says yes and writes down what it was asked.
+fn switch(folder: &Path) -> PathBuf {
+    let (path, log) = (folder.join("fence_yes"), folder.join("fenced"));
+    let script = format!("#!/bin/sh\ncat >> {}\nexit 0\n", log.display());
+    std::fs::write(&path, script).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    path
+}
+
+fn cluster(folder: &Path) -> ClusterConfig {
+    let nodes = || (0..3).map(name);
+    let agent = switch(folder).display().to_string();
+    let monitor = Operation::new(OperationName::Monitor).interval(Duration::from_millis(200));
+    let dummy = |resource: &str| {
+        Resource::new(resource.parse().expect("a name"), "native:dummy").operation(monitor.clone())
+    };
+    Cluster::builder()
+        .nodes(nodes())
+        .quorum(VoteRules::majority())
+        .fencing(Fencing::device("switch", FenceDevice::new(agent, nodes())))
+        .at_most_one(dummy("a"))
+        .at_most_one(
+            dummy("b").with("a".parse().expect("a name")).after("a".parse().expect("a name")),
+        )
+        .at_least_one(dummy("everywhere"))
+        .build()
+        .expect("valid")
+}
+
+struct Running {
+    ask: Ask,
+    runtime: Option<Runtime>,
+    events: std_mpsc::Receiver<Told>,
+}
+
+struct Nodes {
+    folder: tempfile::TempDir,
+    addresses: Vec<SocketAddr>,
+    running: BTreeMap<usize, Running>,
+}
+
+impl Nodes {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let addresses = (0..3).map(|_| free_address()).collect();
+        let mut nodes = Self { folder, addresses, running: BTreeMap::new() };
+        for index in 0..3 {
+            nodes.start(index);
+        }
+        nodes
+    }
+
+    fn start(&mut self, index: usize) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (told, events) = std_mpsc::channel();
+        let (addresses, folder) = (self.addresses.clone(), self.folder.path().to_owned());
+        let ask = runtime.block_on(async move { node(index, &addresses, &folder, told).await });
+        self.running.insert(index, Running { ask, runtime: Some(runtime), events });
+    }
+
+    /// As a power cut: nothing is said any more.
+    fn kill(&mut self, index: usize) {
+        if let Some(mut running) = self.running.remove(&index)
+            && let Some(runtime) = running.runtime.take()
+        {
+            runtime.shutdown_background();
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Option<Response> {
+        let (_, running) = self.running.first_key_value()?;
+        let runtime = running.runtime.as_ref()?;
+        runtime.block_on(running.ask.ask(request.clone(), Duration::from_secs(2))).ok()
+    }
+
+    /// Asks until the answer is as wanted.
+    fn wait(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let clock = BootClock::new();
+        let end = clock.now() + PATIENCE;
+        let mut last = None;
+        while clock.now() < end {
+            if let Some(Response::Status(status)) = self.ask(&Request::Status) {
+                if wanted(&status) {
+                    return *status;
+                }
+                last = Some(status);
+            }
+            let Some((_, running)) = self.running.first_key_value() else { break };
+            let runtime = running.runtime.as_ref().expect("running");
+            runtime.block_on(pause(Duration::from_millis(20))).expect("a timer");
+        }
+        panic!("{what}: not in {PATIENCE:?}: {last:#?}");
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for index in 0..3 {
+            self.kill(index);
+        }
+    }
+}
+
+async fn node(
+    index: usize,
+    addresses: &[SocketAddr],
+    folder: &Path,
+    told: std_mpsc::Sender<Told>,
+) -> Ask {
+    let clock = BootClock::new();
+    let (me, key) = (name(index), SharedKey::new([7; 32]));
+    let life = u64::try_from(clock.wall().as_micros() / 1000).expect("after 1970");
+    let cluster = cluster(folder);
+    let mut mesh = MeshConfig::lan(me.clone())
+        .incarnation(Incarnation::new(life))
+        .quorum(cluster.quorum().expect("given").clone())
+        .link(addresses[index]);
+    let mut channels = ChannelsConfig::builder(me.clone(), addresses[index]).key(key.clone());
+    let mut store = RaftStoreConfig::builder(me.clone(), folder.join(format!("store-{index}")));
+    for (peer, address) in addresses.iter().enumerate() {
+        mesh = mesh.seed(*address);
+        if peer != index {
+            channels = channels.peer(name(peer), *address);
+        }
+        store = store.member(name(peer));
+    }
+    let sealed = Sealed::new([(1, key)], SessionId::random().expect("random")).expect("a key");
+    let mesh = MeshService::spawn(mesh.build().expect("valid"), Some(sealed)).await;
+    let channels = Channels::bind(channels.build().expect("valid")).await.expect("bound");
+    let store = RaftStore::open(store.build().expect("valid"), &channels).await.expect("opened");
+    let config = ManagerConfig::builder(me, cluster).epoch(clock.now(), clock.wall());
+    let parts = Parts {
+        mesh: mesh.expect("bound"),
+        store,
+        channels,
+        agents: Registry::new(),
+        limits: Limits::default(),
+        self_fence: None,
+    };
+    let service = Service::new(config.build().expect("valid"), parts).expect("started");
+    let (ask, mut events) = (service.ask(), service.events());
+    #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+    tokio::spawn(async move {
+        while let Ok(event) = events.recv().await {
+            if std::env::var_os("HA_SHOW").is_some() {
+                eprintln!("{} n{index} {}", event.at, event.event);
+            }
+            if told.send(event).is_err() {
+                break;
+            }
+        }
+    });
+    let task = service.spawn();
+    #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+    tokio::spawn(async move {
+        let mut task = task;
+        task.ended().await.expect("no panic").expect("no error");
+    });
+    ask
+}
+
+fn active(status: &Status, resource: &str) -> Vec<NodeName> {
+    let line = status.resources.iter().find(|(name, _)| name.as_str() == resource);
+    line.map(|(_, line)| line.active.clone()).unwrap_or_default()
+}
+
+fn all_run(status: &Status) -> bool {
+    active(status, "a").len() == 1
+        && active(status, "b") == active(status, "a")
+        && active(status, "everywhere").len() == 3
+        && status.resources.values().all(|line| line.busy.is_empty())
+}
+
+#[test]
+fn three_nodes_form_run_move_lose_one_and_take_it_back() {
+    let start = BootClock::new().now();
+    let mut nodes = Nodes::new();
+    let status = nodes.wait("formed", all_run);
+    let since = |at: Instant| BootClock::new().now().since(at);
+    eprintln!("three nodes formed and all runs after {:?}", since(start));
+
+    // A planned move takes what goes with it along.
+    let here = active(&status, "a").remove(0);
+    let there = (0..3).map(name).find(|name| *name != here).expect("another one");
+    let request = Request::Move { resource: "a".parse().expect("a name"), node: there.clone() };
+    assert_eq!(nodes.ask(&request), Some(Response::Done));
+    nodes.wait("moved", |status| all_run(status) && active(status, "a") == [there.clone()]);
+
+    // The node dies; what ran there runs elsewhere, after it was fenced.
+    let index: usize = there.as_str()[1..].parse().expect("a number");
+    let killed = BootClock::new().now();
+    nodes.kill(index);
+    nodes.wait("failed over", |status| {
+        active(status, "b").len() == 1 && !active(status, "b").contains(&there)
+    });
+    eprintln!("failed over after {:?}", since(killed));
+    let fenced = std::fs::read_to_string(nodes.folder.path().join("fenced")).expect("fenced");
+    assert!(fenced.contains(there.as_str()), "{fenced}");
+
+    // It returns, and nothing moves but what shall run everywhere... and the move that was asked.
+    let request = Request::Clear { resource: "a".parse().expect("a name") };
+    assert_eq!(nodes.ask(&request), Some(Response::Done));
+    let status = nodes.wait("cleared", |status| active(status, "b").len() == 1);
+    let before = active(&status, "a");
+    nodes.start(index);
+    let status = nodes.wait("whole again", all_run);
+    assert_eq!(active(&status, "a"), before, "stickiness");
+    assert_eq!(status.nodes[&there].status, NodeStatus::Online);
+
+    // Standby empties a node.
+    let node = before[0].clone();
+    assert_eq!(nodes.ask(&Request::Standby { node: node.clone() }), Some(Response::Done));
+    nodes.wait("standby", |status| {
+        let everywhere = active(status, "everywhere");
+        everywhere.len() == 2
+            && !active(status, "b").contains(&node)
+            && active(status, "b").len() == 1
+    });
+    let Some(Response::Text { text }) =
+        nodes.ask(&Request::Explain { resource: "a".parse().expect("a name") })
+    else {
+        panic!("no explanation");
+    };
+    assert!(text.contains("the node is in standby"), "{text}");
+    let refused = nodes.ask(&Request::CleanUp { resource: "nothing".parse().expect("a name") });
+    assert!(matches!(refused, Some(Response::Refused { reason }) if reason.contains("nothing")));
+    let decided = nodes.running.values().flat_map(|running| running.events.try_iter());
+    let decided = decided.filter(|told| matches!(told.event, ManagerEvent::Decided { .. }));
+    assert!(decided.count() > 3);
+}
