@@ -165,12 +165,16 @@ async fn give_back(keeper: Keeper) {
 /// Takes the lease as soon as it can be had, within the time there is.
 async fn take(leases: &dyn LeaseStore, plan: &Plan) -> Result<Lease, LeaseError> {
     let until = plan.wait.map(|wait| BootClock::new().now() + wait);
+    let mut told = false;
     loop {
         let error = match leases.acquire(&plan.name, &plan.holder, plan.ttl).await {
             Ok(lease) => return Ok(lease),
             Err(error @ LeaseError::Ttl { .. }) => return Err(error),
             Err(error) => error,
         };
+        if !matches!(error, LeaseError::Held { .. }) && !std::mem::replace(&mut told, true) {
+            tracing::warn!(error = crate::cli::chain(&error), "cannot ask for the lock yet");
+        }
         let retry = BootClock::new().now() + RETRY;
         if until.is_some_and(|until| until < retry) || pause(RETRY).await.is_err() {
             return Err(error);

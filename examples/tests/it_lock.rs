@@ -2,7 +2,7 @@
 #![expect(clippy::expect_used, reason = "these are tests, and so are their helpers")]
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,9 +11,12 @@ use async_trait::async_trait;
 use ha_core::driver::pause;
 use ha_core::id::{FencingToken, NodeName};
 use ha_core::time::{BootClock, Clock};
+use ha_crm::control::{Handler, Server};
+use ha_crm::manager::{Request, Response};
 use ha_examples::lock::{Ended, LOST, LockError, Plan, run};
 use ha_membership::Key;
 use ha_membership::lease::{Lease, LeaseError, LeaseStore, MemoryLeases};
+use ha_membership::store::MemoryStore;
 
 /// Leases that cannot be renewed while the store is cut off.
 #[derive(Debug, Default)]
@@ -157,6 +160,60 @@ fn a_lease_that_somebody_else_has_ends_the_command_at_once() {
         let (ended, ()) = tokio::join!(run(leases.clone(), &plan, shell("sleep 1000")), thief);
         assert_eq!(ended.expect("run"), Ended::Lost);
     });
+}
+
+/// A node with a store and nothing else.
+#[derive(Debug)]
+struct Node;
+
+#[async_trait]
+impl Handler for Node {
+    async fn answer(&self, _request: Request) -> Response {
+        Response::Done
+    }
+}
+
+#[test]
+fn programs_of_one_cluster_exclude_each_other_and_end_when_it_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (socket, file) = (folder.path().join("ha.sock"), folder.path().join("pid"));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
+    let store = Arc::new(MemoryStore::new());
+    let server = runtime.block_on(Server::bind_with_store(&socket, Arc::new(Node), store));
+    let server = server.expect("bound");
+    let lock = |arguments: &[&str], script: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lock"));
+        command.args(["--name", "backup", "--ttl", "1s"]).args(arguments);
+        command.args(["--", "sh", "-c", script]).env("HA_SOCKET", &socket);
+        command.stderr(std::process::Stdio::piped()).spawn().expect("the program was built")
+    };
+    let status = |mut child: Child| child.wait().expect("it ends").code();
+    let until = |holds: &dyn Fn() -> bool| {
+        while !holds() {
+            std::thread::yield_now();
+        }
+    };
+    let busy = format!("echo $$ > {}; exec sleep 1000", file.display());
+
+    assert_eq!(status(lock(&["--no-wait"], "exit $HA_FENCING_TOKEN")), Some(1));
+    assert_eq!(status(lock(&["--no-wait"], "test $HA_FENCING_TOKEN -gt 1")), Some(0));
+    let mut holder = lock(&["--no-wait"], &busy);
+    until(&|| std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')));
+    assert_eq!(status(lock(&["--no-wait"], "exit 3")), Some(1));
+    // A holder that is killed takes its command along; the lock is free some time later.
+    holder.kill().expect("killed");
+    holder.wait().expect("it ends");
+    until(&|| gone(&file));
+    assert_eq!(status(lock(&["--wait", "20s"], "exit 4")), Some(4));
+
+    std::fs::remove_file(&file).expect("removed");
+    let holder = lock(&[], &busy);
+    until(&|| std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')));
+    runtime.block_on(server.stop());
+    assert_eq!(status(holder), Some(i32::from(LOST)));
+    assert!(gone(&file));
+    assert_eq!(status(lock(&["--no-wait"], "exit 3")), Some(1));
 }
 
 #[test]

@@ -9,7 +9,9 @@
 //! so that it has ended before anybody else can have the lock. Its whole process group is ended;
 //! it does not read from the terminal, as it is not in the foreground there. When this program is
 //! itself killed the command is, too. A machine that is suspended is not in time for anything:
-//! let what the command writes to check `HA_FENCING_TOKEN`, which grows with every grant.
+//! let what the command writes to check `HA_FENCING_TOKEN`, which grows with every grant. The lock
+//! of a program that was killed is free once it has not changed for its time to live, a twentieth
+//! and 50 ms before the eyes of the one who waits for it.
 //!
 //! Exit status: the command's, 128 and the signal that ended it, 127 if there is no such command,
 //! 75 if the lock was lost, 1 if it was not to be had, 2 for wrong flags.
@@ -17,17 +19,18 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use ha_core::id::NodeName;
+use ha_crm::control::SocketStore;
 use ha_examples::cli::{self, FAILURE, USAGE};
 use ha_examples::lock::{LockError, Plan, run};
 use ha_membership::Key;
-use ha_membership::lease::{LeaseStore, MAX_TTL};
+use ha_membership::lease::{LeaseStore, MAX_TTL, StoreLeases};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 /// Where a node listens if nothing else is said.
@@ -96,10 +99,8 @@ fn main() -> ExitCode {
     }
     tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter()).init();
     let socket = flags.socket.or_else(|| std::env::var_os("HA_SOCKET").map(PathBuf::from));
-    let leases = match leases(&socket.unwrap_or_else(|| SOCKET.into())) {
-        Ok(leases) => leases,
-        Err(error) => return cli::fail(FAILURE, &cli::chain(&error)),
-    };
+    let store = SocketStore::new(socket.unwrap_or_else(|| SOCKET.into()));
+    let leases: Arc<dyn LeaseStore> = Arc::new(StoreLeases::new(store));
     let (Some(name), Ok(holder)) = (flags.name, holder()) else {
         return cli::fail(USAGE, "cannot make a name of this host's name; correct it");
     };
@@ -121,12 +122,6 @@ fn main() -> ExitCode {
 fn filter() -> tracing_subscriber::EnvFilter {
     tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"))
-}
-
-/// The leases of the cluster to whose node the socket belongs.
-fn leases(socket: &Path) -> Result<Arc<dyn LeaseStore>, io::Error> {
-    let why = format!("cannot take locks at {}: nodes do not grant leases yet", socket.display());
-    Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 /// This process, by a name that no other has: the host's and its number.

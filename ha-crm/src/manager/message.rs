@@ -101,7 +101,7 @@ pub struct ResourceReport {
     pub running: Option<OperationName>,
     /// The last command that has ended, in whatever way.
     pub answered: Option<OpId>,
-    /// What it was started with: see [`digest`].
+    /// What it was started with, as a number that differs when the agent or a parameter does.
     pub digest: Option<u64>,
     /// The token that it was started with.
     pub token: Option<FencingToken>,

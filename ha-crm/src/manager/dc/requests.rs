@@ -7,7 +7,7 @@ use super::{Dc, Scene};
 use crate::manager::machine::Output;
 use crate::manager::message::CommandAction;
 use crate::manager::request::{NodeLine, Request, ResourceLine, Response, Status};
-use crate::model::{ClusterConfig, RawClusterConfig};
+use crate::model::{ClusterConfig, Location, Origin, RawClusterConfig};
 
 impl Dc {
     /// Answers questions; wishes are answered when the store has them.
@@ -50,7 +50,7 @@ impl Dc {
         Ok(())
     }
 
-    fn apply(&mut self, raw: RawClusterConfig) -> Result<(), Response> {
+    fn apply(&mut self, mut raw: RawClusterConfig) -> Result<(), Response> {
         self.change(|present| {
             if raw.nodes != present.nodes() || raw.witnesses != present.raw().witnesses {
                 let names: Vec<&str> = present.nodes().iter().map(NodeName::as_str).collect();
@@ -60,6 +60,13 @@ impl Dc {
                     names.join(", ")
                 )));
             }
+            // What a person asked for goes on until it is cleared.
+            let known = |name| raw.resources.contains_key(name) || raw.groups.contains_key(name);
+            let asked = present.constraints().locations.iter();
+            let asked = asked.filter(|l| l.origin == Origin::Move && known(&l.resource));
+            let asked: Vec<Location> = asked.cloned().collect();
+            raw.constraints.locations.retain(|location| location.origin != Origin::Move);
+            raw.constraints.locations.extend(asked);
             ClusterConfig::try_from(raw).map_err(|error| Response::refused(error.to_string()))
         })
     }

@@ -11,9 +11,11 @@ use crate::model::{ClusterConfig, FenceDevice};
 /// Fences nodes by the devices of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct Fences {
-    /// With what they were made from.
-    found: Mutex<BTreeMap<String, (FenceDevice, Arc<dyn FenceAgent>)>>,
+    found: Mutex<BTreeMap<String, Found>>,
 }
+
+/// A device's agent, with what it was made from.
+type Found = (FenceDevice, Arc<dyn FenceAgent>);
 
 impl Fences {
     /// Finds the agents of all devices, so that fencing does not wait for it.

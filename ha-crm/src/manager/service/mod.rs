@@ -39,6 +39,7 @@ const LETTERS: usize = 1024;
 pub type SelfFence = Arc<dyn Fn(&[ResourceName]) + Send + Sync>;
 
 /// What a [`Service`] works with.
+#[expect(clippy::exhaustive_structs, reason = "whoever joins them must have all of them")]
 pub struct Parts {
     /// Who is there.
     pub mesh: MeshService,

@@ -6,6 +6,7 @@ mod invariants;
 mod model;
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -82,7 +83,9 @@ fn describe(world: &mut World<Host>) -> Result<String, Violation> {
         if let Some(host) = world.node(node) {
             let leader = world.machine(node).map(|both| both.manager.leader());
             let said = &host.reply;
-            text += &format!("\n    {node} runs {:?}, follows {leader:?}: {said:?}", host.active);
+            let active = &host.active;
+            let _cannot_fail =
+                write!(text, "\n    {node} runs {active:?}, follows {leader:?}: {said:?}");
         }
     }
     Ok(text)

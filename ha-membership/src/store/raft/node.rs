@@ -80,9 +80,8 @@ impl Node {
     /// Lets the engine stand for election if the user and the phase do, and lead if the user does.
     pub(super) fn update_campaigning(&self) {
         let wanted = self.campaigning.load(Ordering::SeqCst);
-        let may = self.phase() == Phase::Member
-            && wanted
-            && self.has_listened.load(Ordering::SeqCst);
+        let may =
+            self.phase() == Phase::Member && wanted && self.has_listened.load(Ordering::SeqCst);
         self.raft.runtime_config().elect(may);
         self.raft.runtime_config().heartbeat(wanted);
     }
