@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Err(error) => return cli::fail(USAGE, &cli::chain(&error)),
     };
     if flags.check {
-        println!("{}: nothing is wrong", flags.config.display());
+        eprintln!("{}: nothing is wrong", flags.config.display());
         return ExitCode::SUCCESS;
     }
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
@@ -150,6 +150,8 @@ fn tell_formation(lines: &JsonLines, me: &NodeName, formation: &Formation) {
             Line::Forming { waits_for: on.iter().map(ToString::to_string).collect() }
         }
         Formation::Member => Line::Joined { node: me },
-        _ => Line::Forming { waits_for: vec!["what the others have agreed on".to_owned()] },
+        Formation::CatchingUp | _ => {
+            Line::Forming { waits_for: vec!["what the others have agreed on".to_owned()] }
+        }
     });
 }
