@@ -57,6 +57,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "vip")]
+pub mod address;
 mod cluster;
 #[cfg(feature = "tokio")]
 pub mod control;

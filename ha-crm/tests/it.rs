@@ -1,6 +1,9 @@
 //! The tests of ha-crm that go through its public face.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[cfg(feature = "vip")]
+#[path = "it/address.rs"]
+mod address;
 #[path = "it/cluster/mod.rs"]
 mod cluster;
 #[path = "it/config.rs"]

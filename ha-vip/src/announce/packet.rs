@@ -31,6 +31,23 @@ impl PacketAnnouncer {
         socket.set_nonblocking(true)?;
         Ok(Self { socket, interface, mac })
     }
+
+    /// The same for the interface with this name, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and when there is no such interface.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    #[cfg(feature = "netlink")]
+    pub async fn on(name: &str) -> io::Result<Self> {
+        use crate::net::interface::{Interface, connect};
+
+        let link = Interface::find(&connect()?, name).await?;
+        Self::open(link.index(), link.mac())
+    }
 }
 
 impl Announcer for PacketAnnouncer {
