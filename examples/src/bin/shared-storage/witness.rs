@@ -9,9 +9,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use ha_core::time::{BootClock, Clock};
+use serde::{Deserialize, Serialize};
 
 /// Who writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Writer {
     pub(crate) token: u64,
     pub(crate) node: String,
@@ -75,7 +76,7 @@ fn parse(line: &str) -> Option<(Writer, u64)> {
 }
 
 /// What the whole file says afterwards.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Audit {
     pub(crate) lines: usize,
     /// One after the other.
