@@ -95,7 +95,8 @@ impl Paths {
             self.witness().display(),
             self.overlaps().display()
         );
-        let fstype = disk.fstype.map_or_else(String::new, |fstype| format!("fstype = {fstype:?}, "));
+        let fstype =
+            disk.fstype.map_or_else(String::new, |fstype| format!("fstype = {fstype:?}, "));
         let members = RESOURCES.map(|name| format!("{name:?}")).join(", ");
         Ok(format!(
             r#"key = {key}
@@ -145,9 +146,8 @@ stickiness = 100
         let mut last: Failure = "there is no node to ask".into();
         for node in nodes {
             let socket = self.node(node.as_str()).join("data/ha.sock");
-            let asked = runtime.block_on(async {
-                Client::connect(&socket).await?.ask(request, ASK_LIMIT).await
-            });
+            let asked = runtime
+                .block_on(async { Client::connect(&socket).await?.ask(request, ASK_LIMIT).await });
             match asked {
                 Ok(Response::Refused { reason }) => last = reason.into(),
                 Ok(response) => return Ok(response),

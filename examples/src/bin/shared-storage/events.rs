@@ -43,7 +43,8 @@ impl Told {
     pub(crate) fn all_stopped(&self, from: Instant, node: &NodeName) -> Option<Instant> {
         let stopped = |name: &str| {
             self.first(from, |by, event| {
-                by == node && matches!(event, ManagerEvent::Stopped { resource } if is(resource, name))
+                by == node
+                    && matches!(event, ManagerEvent::Stopped { resource } if is(resource, name))
             })
         };
         RESOURCES.map(stopped).into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
@@ -58,9 +59,10 @@ impl Told {
 
     /// When the fencing of `node` was asked for, and when it was confirmed.
     pub(crate) fn fenced(&self, from: Instant, node: &NodeName) -> Option<(Instant, Instant)> {
-        let asked = self.first(from, |_, event| {
-            matches!(event, ManagerEvent::FenceRequested { node: of, .. } if of == node)
-        })?;
+        let asked = self.first(
+            from,
+            |_, event| matches!(event, ManagerEvent::FenceRequested { node: of, .. } if of == node),
+        )?;
         let done = self.first(asked, |_, event| {
             matches!(event, ManagerEvent::FenceReported { node: of, confirmed: true, .. } if of == node)
         })?;

@@ -44,10 +44,10 @@ pub(crate) struct Flags {
     /// Only the first three events
     #[arg(long)]
     pub(crate) short: bool,
-    /// Fail where a time is not reached that an idle machine reaches; else three times as long is
-    /// good enough, as a busy machine is late with everything
-    #[arg(long)]
-    pub(crate) strict: bool,
+    /// How many times as long as on an idle machine everything may take: a busy machine is late
+    /// with all of it. What must never happen has no slack
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) slack: u32,
     /// Where to write the picture of the timeline
     #[arg(long, value_name = "FILE", default_value = "shared-storage.svg")]
     pub(crate) svg: PathBuf,

@@ -20,10 +20,8 @@ use crate::stage::{Failure, PATIENCE, Stage};
 const AFTERWARDS: Duration = Duration::from_secs(1);
 /// How slow the power switch is while a node is cut off.
 const SLOW: Duration = Duration::from_secs(2);
-/// How much longer than on an idle machine a time may be, unless the flags say otherwise.
-const SLACK: u32 = 3;
 
-/// What an idle machine reaches.
+/// What an idle machine reaches, and the show asks for, times the slack of the flags.
 mod reached {
     use std::time::Duration;
 
@@ -42,7 +40,7 @@ pub(crate) fn play(flags: &Flags) -> Result<bool, Failure> {
         rows: Vec::new(),
         ledger: None,
         details: flags.details,
-        slack: if flags.strict { 1 } else { SLACK },
+        slack: flags.slack,
     };
     show.say("building the laboratory: a client, three nodes, a power switch, a shared disk");
     let mut stage = Stage::build()?;
@@ -55,7 +53,7 @@ pub(crate) fn play(flags: &Flags) -> Result<bool, Failure> {
     if !flags.short {
         let frozen = show.frozen(&stage)?;
         show.returns(&mut stage, &frozen)?;
-        let cut = show.cut_off(&stage)?;
+        let cut = show.cut_off(&mut stage)?;
         show.returns(&mut stage, &cut)?;
         show.service_is_killed(&stage)?;
         show.moved_to_the_leader(&stage)?;
@@ -124,7 +122,9 @@ impl Show {
     fn frozen(&mut self, stage: &Stage) -> Result<NodeName, Failure> {
         let before = before(stage)?;
         let node = before.active.clone();
-        self.say(&format!("{node}, which runs the service, hangs: all of its processes stand still"));
+        self.say(&format!(
+            "{node}, which runs the service, hangs: all of its processes stand still"
+        ));
         stage.seat(&node)?.host.freeze()?;
         self.fails_over(stage, &before, "active node hangs")?;
         Ok(node)
@@ -166,13 +166,12 @@ impl Show {
             missed.push(format!("{moved} starts, where nothing had to move"));
         }
         let outcome = format!("{} keeps it", before.active);
-        let happened =
-            Happened { event: "it returns", outcome, margin: None, limit: None, missed };
+        let happened = Happened { event: "it returns", outcome, margin: None, limit: None, missed };
         self.close(stage, &before, happened, BootClock::new().now());
         Ok(())
     }
 
-    fn cut_off(&mut self, stage: &Stage) -> Result<NodeName, Failure> {
+    fn cut_off(&mut self, stage: &mut Stage) -> Result<NodeName, Failure> {
         stage.switch.delay(SLOW);
         let before = before(stage)?;
         let node = before.active.clone();
@@ -180,7 +179,7 @@ impl Show {
             "{node}, which runs the service, is cut off, while the power switch takes {} s",
             SLOW.as_secs()
         ));
-        stage.seat(&node)?.host.cut()?;
+        stage.cut(&node)?;
         let (_, by) = answered(stage, before.from, |by| by != node.as_str())?;
         rest(AFTERWARDS);
         stage.switch.delay(Duration::ZERO);
@@ -217,9 +216,7 @@ impl Show {
             kill_process(pid, Signal::KILL)?;
         }
         wait("see the service started again", || {
-            let again = |event: &ManagerEvent| {
-                matches!(event, ManagerEvent::Started { resource } if is(resource, "service"))
-            };
+            let again = |event: &ManagerEvent| matches!(event, ManagerEvent::Started { resource } if is(resource, "service"));
             stage.told().first(before.from, |_, event| again(event)).is_some()
         })?;
         let (_, by) = answered(stage, BootClock::new().now(), |_| true)?;
@@ -275,7 +272,8 @@ impl Show {
         let gaps = gaps.filter(|gap| from <= gap.to && gap.from <= to).map(|gap| gap.duration());
         let seen = stage.traffic.seen(from, to);
         if limit.is_some_and(|limit| seen.gap > limit * self.slack) {
-            missed.push(format!("more than {:?}", limit.unwrap_or_default()));
+            let limit = limit.unwrap_or_default();
+            missed.push(format!("more than {} times {limit:?}", self.slack));
         }
         let told = stage.told();
         let fenced = told.all_fenced(from).join(", ");
@@ -377,8 +375,11 @@ fn before(stage: &Stage) -> Result<Before, Failure> {
     let mut found = None;
     wait("know who leads and who is active", || {
         let Ok(status) = stage.paths.status(&stage.running()) else { return false };
-        let active = status.resources.iter().find(|(name, _)| is(name, "service"));
-        found = active.and_then(|(_, line)| Some((line.active.first()?.clone(), status.leader)));
+        if status.resources.values().any(|line| line.active.len() != 1 || !line.busy.is_empty()) {
+            return false;
+        }
+        let service = status.resources.iter().find(|(name, _)| is(name, "service"));
+        found = service.and_then(|(_, line)| Some((line.active.first()?.clone(), status.leader)));
         found.is_some()
     })?;
     let (active, leader) = found.ok_or("nobody is active")?;

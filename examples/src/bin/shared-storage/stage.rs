@@ -34,6 +34,7 @@ const DRAWN: Duration = Duration::from_millis(20);
 pub(crate) struct Seat {
     pub(crate) host: Host,
     pub(crate) process: Process,
+    cut: bool,
 }
 
 impl Seat {
@@ -97,7 +98,7 @@ impl Stage {
         let started = BootClock::new().now();
         let seat = |host: Host| -> Result<Seat, Failure> {
             let process = start(&host, &paths)?;
-            Ok(Seat { host, process })
+            Ok(Seat { host, process, cut: false })
         };
         let seats = hosts.into_iter().map(seat).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -124,13 +125,24 @@ impl Stage {
         found.ok_or_else(|| format!("there is no node {name}").into())
     }
 
+    /// Cuts a host off the network.
+    pub(crate) fn cut(&mut self, name: &NodeName) -> Result<(), Failure> {
+        let found = self.seats.iter_mut().find(|seat| seat.name() == name);
+        let seat = found.ok_or("there is no such node")?;
+        seat.cut = true;
+        Ok(seat.host.cut()?)
+    }
+
     /// Gives a host its power and its network back, and starts its program.
     pub(crate) fn restart(&mut self, name: &NodeName) -> Result<(), Failure> {
         let paths = self.paths.clone();
         let found = self.seats.iter_mut().find(|seat| seat.name() == name);
         let seat = found.ok_or("there is no such node")?;
         self.past.read(&seat.process);
-        seat.host.uncut()?;
+        if seat.cut {
+            seat.host.uncut()?;
+            seat.cut = false;
+        }
         seat.host.power_on()?;
         seat.process = start(&seat.host, &paths)?;
         Ok(())
@@ -198,8 +210,24 @@ impl Stage {
         }
         self.note("client", EventKind::Note { text: "the show ends".to_owned() });
         let timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(timeline.clone())
+        let mut shown = Timeline::default();
+        for event in timeline.events() {
+            shown.record(quiet(event.clone()));
+        }
+        Ok(shown)
     }
+}
+
+/// What the power switch does follows from what the nodes do: it needs no words in the picture.
+fn quiet(mut event: Event) -> Event {
+    event.kind = match event.kind {
+        EventKind::Command { what } if what.starts_with("power switch") => {
+            EventKind::Note { text: what }
+        }
+        EventKind::Fault { what } if what == "power on" => EventKind::Note { text: what },
+        kind => kind,
+    };
+    event
 }
 
 fn record(timeline: &Mutex<Timeline>, event: Event) {
