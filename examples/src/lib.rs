@@ -1,4 +1,5 @@
-//! What the example programs share: flags told in one line, JSON lines, signals, exit statuses.
+//! What the example programs share: flags told in one line, JSON lines, signals, exit statuses;
+//! and a command that runs for as long as a lease is held.
 //!
 //! The programs are thin; what they do is in the libraries. See `src/bin`.
 
@@ -6,3 +7,5 @@
 
 pub mod cli;
 pub mod json;
+pub mod keeper;
+pub mod lock;

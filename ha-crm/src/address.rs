@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ha_agents::registry::Registry;
 use ha_agents::{
     AgentError, Check, Metadata, OpContext, OpResult, Outcome, Parameter, Report, ResourceAgent,
 };
@@ -65,6 +66,19 @@ pub struct Address {
 struct Ways {
     backend: Arc<dyn AddressBackend>,
     announcer: Arc<dyn Announcer>,
+}
+
+/// Adds `native:address` to the agents of a node.
+///
+/// ```
+/// use ha_agents::registry::Registry;
+///
+/// let mut agents = Registry::new();
+/// ha_crm::address::register(&mut agents);
+/// assert!(agents.names().any(|name| name == "native:address"));
+/// ```
+pub fn register(agents: &mut Registry) {
+    agents.register("native:address", |_, given| Ok(Arc::new(Address::from_parameters(given)?)));
 }
 
 impl Address {

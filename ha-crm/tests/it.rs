@@ -10,6 +10,8 @@ mod cluster;
 mod config;
 #[path = "it/decisions.rs"]
 mod decisions;
+#[path = "it/manager_laws.rs"]
+mod manager_laws;
 #[path = "it/properties.rs"]
 mod properties;
 

@@ -14,8 +14,8 @@
 //! | [`Membership`] | who is there? | `MeshService` (the driver of [`mesh::Mesh`]) on a network, `BusMembership` in one process, [`StaticMembership`] |
 //! | [`FailureDetector`](detector::FailureDetector) | is it still there? | [`DeadlineDetector`](detector::DeadlineDetector) |
 //! | [`QuorumPolicy`](quorum::QuorumPolicy) | may we act for all? | [`VoteQuorum`](quorum::VoteQuorum) |
-//! | [`LeaseStore`](lease::LeaseStore) | may I act, until when? | [`MemoryLeases`](lease::MemoryLeases) |
-//! | [`ClusterStore`](store::ClusterStore) | what did we agree on? | [`MemoryStore`](store::MemoryStore) |
+//! | [`LeaseStore`](lease::LeaseStore) | may I act, until when? | [`StoreLeases`](lease::StoreLeases) on any store, [`MemoryLeases`](lease::MemoryLeases) in one process |
+//! | [`ClusterStore`](store::ClusterStore) | what did we agree on? | `RaftStore` on several nodes and their disks, [`MemoryStore`](store::MemoryStore) in one process |
 //!
 //! # Example
 //!
@@ -54,9 +54,14 @@
 //! - Of two parts of a cluster at most one is quorate ([`quorum::QuorumPolicy`] has the exact law).
 //! - A lease has at most one holder at a time, and its token grows with every grant.
 //!
+//! - What a store acknowledged is not lost as long as a majority of its nodes' files is well; a node
+//!   whose file is gone votes again only when it has caught up.
+//!
 //! # Features
 //!
 //! - `tokio` (default): `Bus`, `store::MemoryStore` and `mesh::MeshService`.
+//! - `raft`: `store::RaftStore`, and `transport::channel`, the sealed requests and answers that it
+//!   runs on.
 
 #![forbid(unsafe_code)]
 

@@ -96,10 +96,13 @@ fn filter() -> tracing_subscriber::EnvFilter {
 
 async fn serve(file: &NodeFile) -> Result<(), Failure> {
     let (lines, me) = (JsonLines::stdout(), &file.name);
-    let mut node = Node::open(file, Registry::new()).await?;
+    let mut agents = Registry::new();
+    ha_crm::address::register(&mut agents);
+    let mut node = Node::open(file, agents).await?;
     let (mut events, mut formation) = (node.events(), node.formation());
     lines.write(&Line::Ready { node: me, socket: &file.socket });
     let mut stop = std::pin::pin!(cli::asked_to_stop());
+    let mut formed = None;
     formation.mark_changed();
     loop {
         tokio::select! { biased;
@@ -112,7 +115,13 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
                 Err(RecvError::Lagged(events)) => lines.write(&Line::Missed { events }),
                 Err(RecvError::Closed) => break,
             },
-            Ok(()) = formation.changed() => tell_formation(&lines, me, &formation.borrow_and_update()),
+            Ok(()) = formation.changed() => {
+                let now = formation.borrow_and_update().clone();
+                if formed.as_ref() != Some(&now) {
+                    tell_formation(&lines, me, &now);
+                }
+                formed = Some(now);
+            }
             ended = node.ended() => return Ok(ended?),
         }
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ha_core::id::{FencingToken, NodeName};
 use ha_core::time::{BootClock, Clock, Instant};
 
-use super::{Lease, LeaseError, LeaseStore, MAX_TTL, MIN_TTL};
+use super::{Lease, LeaseError, LeaseStore, checked};
 use crate::key::Key;
 
 /// A [`LeaseStore`] in memory: real among the tasks of one process, and the model that the stores
@@ -75,13 +75,6 @@ impl<C: Clock> MemoryLeases<C> {
         // No call leaves a record half written, so one that panicked has broken nothing.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn checked(name: &Key, ttl: Duration) -> Result<Duration, LeaseError> {
-    if (MIN_TTL..=MAX_TTL).contains(&ttl) {
-        return Ok(ttl);
-    }
-    Err(LeaseError::Ttl { name: name.clone(), ttl })
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! Leases: the right to act, for a while, with a token that storage can check.
 
 mod memory;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use ha_core::id::{FencingToken, NodeName};
 use ha_core::time::Instant;
 
 pub use self::memory::MemoryLeases;
-use crate::key::Key;
+pub use self::store::StoreLeases;
+use crate::key::{Key, KeyError};
 
 /// The shortest time to live that a store takes: below it, scheduling delays eat the lease.
 pub const MIN_TTL: Duration = Duration::from_millis(10);
@@ -216,6 +218,15 @@ pub enum LeaseError {
         /// Who held it.
         holder: NodeName,
     },
+    /// The name is too long for the store.
+    #[error("cannot use lease {name}: the store has no room for its name; choose a shorter one")]
+    Name {
+        /// The lease.
+        name: Key,
+        /// What the store says.
+        #[source]
+        source: KeyError,
+    },
     /// The time to live is not one.
     #[error("cannot grant lease {name} for {ttl:?}: choose {MIN_TTL:?} to {MAX_TTL:?}")]
     Ttl {
@@ -242,8 +253,17 @@ impl LeaseError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::Held { .. } | Self::Lost { .. } | Self::Ttl { .. } => Effect::None,
+            Self::Held { .. } | Self::Lost { .. } | Self::Name { .. } | Self::Ttl { .. } => {
+                Effect::None
+            }
             Self::Unavailable { .. } => Effect::Unknown,
         }
     }
+}
+
+fn checked(name: &Key, ttl: Duration) -> Result<Duration, LeaseError> {
+    if (MIN_TTL..=MAX_TTL).contains(&ttl) {
+        return Ok(ttl);
+    }
+    Err(LeaseError::Ttl { name: name.clone(), ttl })
 }

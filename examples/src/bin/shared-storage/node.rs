@@ -2,11 +2,9 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 
 use ha_agents::registry::Registry;
 use ha_core::id::NodeName;
-use ha_crm::address::Address;
 use ha_crm::file::NodeFile;
 use ha_crm::manager::{ManagerEvent, Told};
 use ha_crm::node::Node;
@@ -31,9 +29,7 @@ pub(crate) async fn run(config: &Path, name: &NodeName) -> Result<(), Box<dyn Er
     let file = NodeFile::read_as(config, name)?;
     let lines = JsonLines::stdout();
     let mut agents = Registry::new();
-    agents.register("native:address", |_, parameters| {
-        Ok(Arc::new(Address::from_parameters(parameters)?))
-    });
+    ha_crm::address::register(&mut agents);
     let mut node = Node::open(&file, agents).await?;
     let mut events = node.events();
     let mut stop = std::pin::pin!(cli::asked_to_stop());

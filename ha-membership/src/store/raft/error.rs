@@ -136,7 +136,9 @@ impl OpenError {
     pub(super) fn corrupt(path: &Path, error: FileError) -> Self {
         match error {
             FileError::Redb(redb::Error::Io(source)) => Self::io(path, source),
-            other => Self::Corrupt { file: path.to_owned(), source: io::Error::other(other) },
+            error @ (FileError::Closed | FileError::Redb(_) | FileError::Undecodable(_)) => {
+                Self::Corrupt { file: path.to_owned(), source: io::Error::other(error) }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The file of a node: votes, log and snapshot, all on disk before anything is acknowledged.
 //!
-//! Table `meta`: format, name, members, is_member, vote, committed, purged, snapshot,
-//! snapshot_meta. Table `log`: an entry an index.
+//! Table `meta`: format, name, members, `is_member`, vote, committed, purged, snapshot,
+//! `snapshot_meta`. Table `log`: an entry an index.
 
 use std::fs;
 use std::io;
@@ -275,6 +275,8 @@ impl File {
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE);
+    // Reads all of the file, some MiB: bits that rotted are found here, not in the midst of work.
+    builder.set_check_integrity_on_open(true);
     builder
 }
 
@@ -304,6 +306,7 @@ fn create(path: &Path, me: &NodeName, members: &[NodeName]) -> Result<(), OpenEr
     folder.sync_all().map_err(failed)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "DatabaseError is redb's, and may grow")]
 fn refused(path: &Path, error: DatabaseError) -> OpenError {
     let file = path.to_owned();
     match error {
@@ -312,5 +315,31 @@ fn refused(path: &Path, error: DatabaseError) -> OpenError {
         }
         DatabaseError::Storage(redb::StorageError::Io(source)) => OpenError::io(path, source),
         other => OpenError::Corrupt { file, source: io::Error::other(other) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_format_is_refused_and_both_versions_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, me) = (folder.path().join("store"), "a".parse::<NodeName>().unwrap());
+        let members = [me.clone()];
+        let file = File::open(&path, &me, &members).unwrap();
+        file.write(|tables| tables.put("format", &(FORMAT + 1))).unwrap();
+        file.close();
+        let error = File::open(&path, &me, &members).unwrap_err();
+        assert!(matches!(error, OpenError::Format { theirs: 2, ours: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_a_crash_left_half_made_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, me) = (folder.path().join("store"), "a".parse::<NodeName>().unwrap());
+        fs::write(folder.path().join("store.new"), b"half").unwrap();
+        let file = File::open(&path, &me, std::slice::from_ref(&me)).unwrap();
+        assert!(!file.has_history().unwrap());
     }
 }

@@ -64,9 +64,9 @@ fn decide(
     answers: &BTreeMap<NodeName, Status>,
 ) -> Step {
     let others = || names.iter().filter(|name| *name != me);
-    let missing = || others().filter(|name| !answers.contains_key(name)).cloned().collect();
     if !has_history && !answers.values().any(|status| status.has_history) {
-        let missing: BTreeSet<NodeName> = missing();
+        let missing = others().filter(|name| !answers.contains_key(name)).cloned();
+        let missing: BTreeSet<NodeName> = missing.collect();
         return match names.first() {
             _ if !missing.is_empty() => Step::Wait(missing),
             Some(lowest) if lowest != me => Step::Wait([lowest.clone()].into()),
@@ -76,12 +76,15 @@ fn decide(
     // Of a leader whom the earlier life of this node helped to elect, a majority knows; without
     // this node, one less; so many answers always have one of them among them.
     let needed = (names.len() / 2 + 1).min(names.len().saturating_sub(1));
-    let members = answers.values().filter(|status| status.is_member).count();
+    let is_member = |name: &NodeName| answers.get(name).is_some_and(|status| status.is_member);
+    if others().filter(|name| is_member(name)).count() < needed {
+        return Step::Wait(others().filter(|name| !is_member(name)).cloned().collect());
+    }
     let floor = answers.values().map(|status| status.term).max().unwrap_or(0);
     let leader = answers.values().filter(|status| status.term == floor);
     match leader.filter_map(|status| status.leads_at).max() {
-        Some(target) if members >= needed => Step::Join { floor, target },
-        Some(_) | None => Step::Wait(missing()),
+        Some(target) => Step::Join { floor, target },
+        None => Step::Wait(BTreeSet::new()), // until they have elected one
     }
 }
 
@@ -109,7 +112,7 @@ pub(super) async fn run(node: &Node, channels: &Channels) -> Result<(), FileErro
                     return Ok(());
                 }
             }
-            Step::Wait(on) if on.is_empty() || has_history => {
+            Step::Wait(on) if on.is_empty() => {
                 node.formation.send_replace(Formation::CatchingUp);
             }
             Step::Wait(on) => {
@@ -196,4 +199,63 @@ async fn ask_all(node: &Node, channels: &Channels) -> BTreeMap<NodeName, Status>
 async fn ask(node: &Node, channels: &Channels, to: &NodeName, request: &Request) -> Option<Reply> {
     let reply = channels.call(to, node.config.topic, encode(request), LIMIT).await.ok()?;
     decode(&reply).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether it has history, whether it is a member, its term, and where it leads.
+    type Says = (bool, bool, u64, Option<u64>);
+
+    const NEW: Says = (false, false, 0, None);
+    const FOLLOWER: Says = (true, true, 3, None);
+    const LEADER: Says = (true, true, 3, Some(70));
+
+    /// What `me` of a cluster of `size` does, given what others say.
+    fn step(me: usize, size: usize, has_history: bool, others: &[(usize, Says)]) -> Step {
+        let names: Vec<NodeName> = (0..size).map(name).collect();
+        let answers = others.iter().map(|(other, (has_history, is_member, term, leads_at))| {
+            let (has_history, is_member, term) = (*has_history, *is_member, *term);
+            let (members, leads_at) = (names.clone(), *leads_at);
+            (name(*other), Status { members, has_history, is_member, term, leads_at })
+        });
+        decide(&name(me), &names, has_history, &answers.collect())
+    }
+
+    fn name(index: usize) -> NodeName {
+        format!("n{index}").parse().unwrap()
+    }
+
+    fn wait<const N: usize>(on: [usize; N]) -> Step {
+        Step::Wait(on.into_iter().map(name).collect())
+    }
+
+    #[test]
+    fn only_the_lowest_name_begins_and_only_when_all_are_there_and_empty() {
+        assert_eq!(step(0, 1, false, &[]), Step::Form);
+        assert_eq!(step(0, 3, false, &[(1, NEW), (2, NEW)]), Step::Form);
+        assert_eq!(step(1, 3, false, &[(0, NEW), (2, NEW)]), wait([0]));
+        assert_eq!(step(0, 3, false, &[(1, NEW)]), wait([2]));
+        assert_eq!(step(0, 3, false, &[(1, NEW), (2, FOLLOWER)]), wait([1]));
+    }
+
+    #[test]
+    fn whoever_lost_its_file_hears_so_many_that_one_knows_the_highest_term() {
+        let join = Step::Join { floor: 3, target: 70 };
+        assert_eq!(step(0, 2, false, &[(1, LEADER)]), join);
+        assert_eq!(step(0, 3, false, &[(1, LEADER)]), wait([2]));
+        assert_eq!(step(0, 3, false, &[(1, LEADER), (2, FOLLOWER)]), join);
+        // Two that lost theirs cannot vouch for each other.
+        assert_eq!(step(0, 3, false, &[(1, LEADER), (2, NEW)]), wait([2]));
+        assert_eq!(step(0, 5, false, &[(1, LEADER), (2, FOLLOWER)]), wait([3, 4]));
+        assert_eq!(step(0, 5, false, &[(1, LEADER), (2, FOLLOWER), (3, FOLLOWER)]), join);
+        assert_eq!(step(0, 5, true, &[(1, LEADER), (2, FOLLOWER), (4, FOLLOWER)]), join);
+    }
+
+    #[test]
+    fn a_leader_of_an_older_term_is_none() {
+        let newer = (true, true, 4, None);
+        assert_eq!(step(0, 3, false, &[(1, LEADER), (2, newer)]), wait([]));
+    }
 }

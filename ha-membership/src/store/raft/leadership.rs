@@ -12,7 +12,8 @@ use super::types::Metrics;
 pub struct Leadership {
     /// The highest term that this node knows.
     pub term: Term,
-    /// The leader of that term, if there is one that this node hears.
+    /// The leader of that term. One that died stays here until another node stands; one that is
+    /// this node only while `is_me`.
     pub leader: Option<NodeName>,
     /// Whether this node is the established leader of that term: an entry of its own term is
     /// committed and applied, and a majority has answered it lately.

@@ -127,7 +127,7 @@ impl RaftStateMachine<Types> for Machine {
                 EntryPayload::Normal(batch) => {
                     let limit = usize::try_from(batch.limit).unwrap_or(usize::MAX);
                     let writes = batch.writes.into_iter();
-                    writes.map(|write| Outcome::new(state.write(write.into(), limit))).collect()
+                    writes.map(|write| Outcome::new(&state.write(write.into(), limit))).collect()
                 }
             });
         }

@@ -10,40 +10,34 @@ mod machine;
 mod network;
 mod node;
 mod proposer;
+mod start;
 mod types;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ha_core::driver::{Stop, Task, pause};
+use ha_core::driver::{Task, pause};
 use ha_core::effect::Effect;
 use ha_core::id::NodeName;
-use openraft::{Config, SnapshotPolicy};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub use self::config::{RaftStoreConfig, RaftStoreConfigBuilder};
 pub use self::error::OpenError;
-use self::file::{File, FileError};
+use self::file::File;
 pub use self::formation::Formation;
 pub use self::leadership::Leadership;
-use self::log::Log;
-use self::machine::{Applied, Machine};
-use self::network::Network;
-use self::node::{Ask, Failure, Node, Phase, unavailable};
-use self::types::{Proposal, Raft, Reply, Request, decode, encode, number};
+use self::machine::Applied;
+use self::node::{Failure, Node, unavailable};
+use self::types::{Proposal, Reply, Request, decode, encode};
 use super::{ClusterStore, Entry, MAX_VALUE_LEN, StoreChange, StoreError, Write, state};
 use crate::key::{Key, Revision};
 use crate::transport::channel::{Channels, Serving};
 
 /// How long to wait before a leader that did nothing is asked again.
 const RETRY: Duration = Duration::from_millis(10);
-/// A part of a snapshot.
-const CHUNK: u64 = 1 << 20;
-/// How long a part of a snapshot may take.
-const CHUNK_LIMIT: u64 = 2_000;
 
 /// A [`ClusterStore`] that three, five or more nodes keep together: Raft by the `openraft` crate,
 /// on disk by `redb`. Cloning is cheap.
@@ -129,7 +123,7 @@ impl RaftStore {
             |reason: String| OpenError::Engine { file: config.file.clone(), reason };
         let file = opening.await.map_err(|error| engine_failed(error.to_string()))??;
         let file = Arc::new(file);
-        let started = start(&config, channels, &file).await;
+        let started = start::start(&config, channels, &file).await;
         let (node, inbox) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -139,7 +133,7 @@ impl RaftStore {
         };
         let serving = channels.serve(node.config.topic, Arc::clone(&node) as Arc<_>);
         let driven = (Arc::clone(&node), channels.clone());
-        let task = Task::spawn(|stop| drive(driven.0, driven.1, inbox, stop));
+        let task = Task::spawn(|stop| start::drive(driven.0, driven.1, inbox, stop));
         match serving {
             Ok(serving) => {
                 let (serving, task) = (Mutex::new(Some(serving)), Mutex::new(Some(task)));
@@ -235,7 +229,7 @@ impl RaftStore {
                 };
                 match index {
                     Ok(index) => {
-                        trouble = "this node has not caught up with the leader".to_owned();
+                        "this node has not caught up with the leader".clone_into(&mut trouble);
                         let wanted = index.unwrap_or(0);
                         let mut applied = node.applied.index.subscribe();
                         // The sender is a field of the node: it lives as long as this call.
@@ -264,12 +258,7 @@ impl RaftStore {
             called.map_err(|error| Trouble { effect: error.effect(), text: error.to_string() })?;
         let unknown = |text| Trouble { effect: Effect::Unknown, text };
         let reply: Reply = decode(&reply).map_err(|error| unknown(error.to_string()))?;
-        T::try_from(reply).map_err(|reply| match reply {
-            Reply::NotLeader => Failure::NotLeader.into(),
-            Reply::Refused(text) => Trouble { effect: Effect::None, text },
-            Reply::Failed(text) => unknown(text),
-            other => unknown(format!("unexpected reply {other:?}")),
-        })
+        T::try_from(reply).map_err(|reply| Trouble::from(&reply))
     }
 
     fn gave_up(&self, why: &str) -> StoreError {
@@ -300,6 +289,21 @@ impl From<Failure> for Trouble {
                 Self { effect: Effect::None, text: "the leader has changed".to_owned() }
             }
             Failure::Unknown(text) => Self { effect: Effect::Unknown, text },
+        }
+    }
+}
+
+impl From<&Reply> for Trouble {
+    /// Of a reply that is not the one that was waited for.
+    fn from(reply: &Reply) -> Self {
+        if let Reply::NotLeader = reply {
+            Failure::NotLeader.into()
+        } else if let Reply::Refused(why) = reply {
+            Self { effect: Effect::None, text: why.clone() }
+        } else if let Reply::Failed(why) = reply {
+            Self { effect: Effect::Unknown, text: why.clone() }
+        } else {
+            Self { effect: Effect::Unknown, text: format!("unexpected reply {reply:?}") }
         }
     }
 }
@@ -338,9 +342,10 @@ impl ClusterStore for RaftStore {
             // It does not go through the log; a condition that does not hold counts first.
             self.catch_up().await?;
             let found = self.local_get(&key).map(|entry| entry.revision);
-            return Err(match write.expected.holds(found) {
-                true => StoreError::TooLarge { key, len },
-                false => StoreError::Conflict { key, found },
+            return Err(if write.expected.holds(found) {
+                StoreError::TooLarge { key, len }
+            } else {
+                StoreError::Conflict { key, found }
             });
         }
         let proposal = Proposal::from(write);
@@ -379,96 +384,4 @@ impl ClusterStore for RaftStore {
             }
         }
     }
-}
-
-/// Starts the engine on an open file.
-async fn start(
-    config: &RaftStoreConfig,
-    channels: &Channels,
-    file: &Arc<File>,
-) -> Result<(Arc<Node>, mpsc::Receiver<Ask>), OpenError> {
-    let corrupt = |error: FileError| OpenError::corrupt(&config.file, error);
-    let engine = |reason: String| OpenError::Engine { file: config.file.clone(), reason };
-    let applied = Arc::new(Applied::new());
-    let (at_file, at_applied) = (Arc::clone(file), Arc::clone(&applied));
-    let opening = file.run(move |file| {
-        let is_member: Option<bool> = file.get("is_member")?;
-        Ok((Machine::open(at_file, at_applied)?, is_member.unwrap_or(false)))
-    });
-    let (machine, is_member) = opening.await.map_err(corrupt)?;
-    let is_member = is_member || config.trust_empty_file;
-    let raft_config = engine_config(config).map_err(|error| engine(error.to_string()))?;
-    let network = Network {
-        channels: channels.clone(),
-        topic: config.topic,
-        names: Arc::new(config.members.clone()),
-        silence: config.election.1,
-    };
-    let me = number(&config.me);
-    let raft = Raft::new(me, Arc::new(raft_config), network, Log(Arc::clone(file)), machine).await;
-    let raft = raft.map_err(|error| engine(error.to_string()))?;
-    let (proposals, inbox) = mpsc::channel(proposer::WAITING);
-    let waiting = Formation::Waiting { on: config.others().into_iter().collect() };
-    let formation = if is_member { Formation::Member } else { waiting };
-    let phase = if is_member { Phase::Member } else { Phase::Asking };
-    let node = Node {
-        config: config.clone(),
-        raft,
-        file: Arc::clone(file),
-        applied,
-        proposals,
-        formation: watch::Sender::new(formation),
-        leadership: watch::Sender::new(Leadership::none()),
-        phase: Mutex::new(phase),
-        campaigning: AtomicBool::new(true),
-    };
-    node.update_campaigning();
-    Ok((Arc::new(node), inbox))
-}
-
-fn engine_config(config: &RaftStoreConfig) -> Result<Config, openraft::ConfigError> {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Config {
-        cluster_name: "ha-membership".to_owned(),
-        // The engine looks at its timers once in one and a half of what it calls a heartbeat.
-        heartbeat_interval: millis(config.heartbeat * 2 / 3),
-        election_timeout_min: millis(config.election.0),
-        election_timeout_max: millis(config.election.1),
-        install_snapshot_timeout: CHUNK_LIMIT,
-        snapshot_max_chunk_size: CHUNK,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_after),
-        // A member that lags by less is sent entries, by more a snapshot.
-        replication_lag_threshold: config.snapshot_after,
-        max_in_snapshot_log_to_keep: config.snapshot_after / 2,
-        enable_elect: false,
-        ..Config::default()
-    }
-    .validate()
-}
-
-/// Runs the node until it is stopped, then lets go of its file.
-async fn drive(node: Arc<Node>, channels: Channels, inbox: mpsc::Receiver<Ask>, mut stop: Stop) {
-    let form = async {
-        if let Err(error) = formation::run(&node, &channels).await {
-            tracing::error!(node = %node.config.me, %error, "cluster not joined");
-        }
-        std::future::pending::<()>().await;
-    };
-    let follow = async {
-        leadership::follow(&node).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! { biased;
-        () = stop.wait() => {}
-        () = form => {}
-        () = follow => {}
-        () = proposer::run(&node, inbox) => {}
-    }
-    if let Err(error) = node.raft.shutdown().await {
-        tracing::error!(node = %node.config.me, %error, "engine failed at its end");
-    }
-    node.leadership.send_modify(|now| (now.leader, now.is_me) = (None, false));
-    let file = Arc::clone(&node.file);
-    // Closing waits for the disk; an error means that the runtime ends.
-    let _closed = tokio::task::spawn_blocking(move || file.close()).await;
 }

@@ -77,9 +77,10 @@ impl Peer {
 
 /// The error of a reply that does not fit, or says no.
 fn unexpected<E: Error>(reply: &Reply) -> RPCError<u64, EmptyNode, E> {
-    let text = match reply {
-        Reply::Refused(why) | Reply::Failed(why) => why.clone(),
-        other => format!("unexpected reply {other:?}"),
+    let text = if let Reply::Refused(why) | Reply::Failed(why) = reply {
+        why.clone()
+    } else {
+        format!("unexpected reply {reply:?}")
     };
     NetworkError::new(&io::Error::other(text)).into()
 }
@@ -90,10 +91,8 @@ impl RaftNetwork<Types> for Peer {
         rpc: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, EmptyNode, RaftError<u64>>> {
-        match self.ask(&Request::Append(rpc)).await? {
-            Reply::Append(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        let reply = self.ask(&Request::Append(rpc)).await?;
+        if let Reply::Append(response) = reply { Ok(response) } else { Err(unexpected(&reply)) }
     }
 
     async fn install_snapshot(
@@ -104,14 +103,14 @@ impl RaftNetwork<Types> for Peer {
         InstallSnapshotResponse<u64>,
         RPCError<u64, EmptyNode, RaftError<u64, InstallSnapshotError>>,
     > {
-        match self.ask(&Request::Snapshot(rpc)).await? {
-            Reply::Snapshot(Ok(response)) => Ok(response),
-            Reply::Snapshot(Err(mismatch)) => {
-                let error = RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch));
-                Err(RPCError::RemoteError(RemoteError::new(self.target, error)))
-            }
-            other => Err(unexpected(&other)),
-        }
+        let reply = self.ask(&Request::Snapshot(rpc)).await?;
+        let Reply::Snapshot(installed) = reply else {
+            return Err(unexpected(&reply));
+        };
+        installed.map_err(|mismatch| {
+            let error = RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch));
+            RPCError::RemoteError(RemoteError::new(self.target, error))
+        })
     }
 
     async fn vote(
@@ -119,10 +118,8 @@ impl RaftNetwork<Types> for Peer {
         rpc: VoteRequest<u64>,
         _option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, EmptyNode, RaftError<u64>>> {
-        match self.ask(&Request::Vote(rpc)).await? {
-            Reply::Vote(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        let reply = self.ask(&Request::Vote(rpc)).await?;
+        if let Reply::Vote(response) = reply { Ok(response) } else { Err(unexpected(&reply)) }
     }
 
     fn backoff(&self) -> Backoff {

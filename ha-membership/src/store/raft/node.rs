@@ -57,6 +57,8 @@ pub(super) struct Node {
     pub(super) phase: Mutex<Phase>,
     /// Whether the user lets this node stand for election.
     pub(super) campaigning: AtomicBool,
+    /// Whether it has listened for a leader since it started.
+    pub(super) has_listened: AtomicBool,
 }
 
 impl std::fmt::Debug for Node {
@@ -77,7 +79,9 @@ impl Node {
 
     /// Lets the engine stand for election if the user and the phase do.
     pub(super) fn update_campaigning(&self) {
-        let may = self.phase() == Phase::Member && self.campaigning.load(Ordering::SeqCst);
+        let may = self.phase() == Phase::Member
+            && self.campaigning.load(Ordering::SeqCst)
+            && self.has_listened.load(Ordering::SeqCst);
         self.raft.runtime_config().elect(may);
     }
 
@@ -187,10 +191,15 @@ impl Node {
                     Err(RaftError::Fatal(error)) => Reply::Refused(error.to_string()),
                 }
             }
-            Request::Write(proposal) => match self.propose(proposal).await {
-                Ok(outcome) => Reply::Written(outcome),
-                Err(failure) => failure.into(),
-            },
+            Request::Write(proposal) => {
+                // Longer than its sender waits: what nobody waits for must not fill the channel.
+                let proposed = tokio::time::timeout(self.config.patience, self.propose(proposal));
+                match proposed.await {
+                    Ok(Ok(outcome)) => Reply::Written(outcome),
+                    Ok(Err(failure)) => failure.into(),
+                    Err(_) => Reply::Failed("no majority has taken it in time".to_owned()),
+                }
+            }
             Request::ReadIndex => match self.read_index().await {
                 Ok(index) => Reply::ReadIndex(index),
                 Err(failure) => failure.into(),

@@ -37,8 +37,12 @@ async fn write(node: &Node, asks: Vec<Ask>) {
         asks.into_iter().map(|ask| (ask.proposal, ask.answer)).unzip();
     let result = if leads(&node.raft.metrics().borrow()) {
         let limit = u64::try_from(node.config.limit).unwrap_or(u64::MAX);
-        let written = node.raft.client_write(Batch { limit, writes }).await;
-        written.map(|response| response.data).map_err(|error| failure(&error))
+        let written = node.raft.client_write(Batch { limit, writes });
+        // Without a majority there may be no end, and after a snapshot no answer.
+        match tokio::time::timeout(node.config.patience, written).await {
+            Ok(written) => written.map(|response| response.data).map_err(|error| failure(&error)),
+            Err(_) => Err(Failure::Unknown("no majority has taken it in time".to_owned())),
+        }
     } else {
         Err(Failure::NotLeader)
     };

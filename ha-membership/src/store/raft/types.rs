@@ -130,13 +130,13 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(result: Result<Revision, StoreError>) -> Self {
-        let count = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    pub(super) fn new(result: &Result<Revision, StoreError>) -> Self {
+        let count = |bytes: &usize| u64::try_from(*bytes).unwrap_or(u64::MAX);
         match result {
-            Ok(revision) => Self::Written(revision),
+            Ok(revision) => Self::Written(*revision),
             Err(StoreError::Full { limit, .. }) => Self::Full(count(limit)),
             Err(StoreError::TooLarge { len, .. }) => Self::TooLarge(count(len)),
-            Err(StoreError::Conflict { found, .. }) => Self::Conflict(found),
+            Err(StoreError::Conflict { found, .. }) => Self::Conflict(*found),
             // A state in memory is always there, and a write looks at no change.
             Err(StoreError::Compacted { .. } | StoreError::Unavailable { .. }) => {
                 Self::Conflict(None)
@@ -225,5 +225,66 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Undec
 impl From<Undecodable> for postcard::Error {
     fn from(error: Undecodable) -> Self {
         Self::custom(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{CommittedLeaderId, EntryPayload};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn proposal() -> impl Strategy<Value = Proposal> {
+        let expected = prop_oneof![
+            Just(Expected::Any),
+            Just(Expected::Absent),
+            any::<u64>().prop_map(|raw| Expected::Revision(Revision::new(raw))),
+        ];
+        let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..300));
+        ("[a-z/]{1,40}", expected, value).prop_map(|(key, expected, value)| {
+            let (key, value) = (key.parse().unwrap(), value.map(Into::into));
+            Proposal::from(Write { key, expected, value })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn entries_and_requests_come_back(
+            writes in prop::collection::vec(proposal(), 0..5), term: u64, index: u64, limit: u64,
+        ) {
+            let log_id = LogId::new(CommittedLeaderId::new(term, 0), index);
+            let payload = EntryPayload::Normal(Batch { limit, writes: writes.clone() });
+            let entry = Entry { log_id, payload };
+            let bytes = encode(&entry);
+            let back: Entry = decode(&bytes).unwrap();
+            prop_assert_eq!(back.log_id, log_id);
+            let EntryPayload::Normal(batch) = back.payload else { panic!("{:?}", back.payload) };
+            prop_assert_eq!(batch.writes, writes.clone());
+            for proposal in writes {
+                let bytes = encode(&Request::Write(proposal.clone()));
+                let Ok(Request::Write(back)) = decode(&bytes) else { panic!("no write") };
+                prop_assert_eq!(&back, &proposal);
+                prop_assert_eq!(Proposal::from(Write::from(back)), proposal);
+                for len in 0..bytes.len() {
+                    prop_assert!(decode::<Request>(&bytes[..len]).is_err(), "cut to {}", len);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(mut bytes: Vec<u8>) {
+            let _any = (decode::<Request>(&bytes).is_ok(), decode::<Reply>(&bytes).is_ok());
+            bytes.insert(0, VERSION);
+            let _any = (decode::<Request>(&bytes).is_ok(), decode::<Reply>(&bytes).is_ok());
+            let _any = (decode::<Entry>(&bytes).is_ok(), decode::<Batch>(&bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let mut bytes = encode(&Request::Status);
+        bytes[0] += 1;
+        assert!(decode::<Request>(&bytes).is_err());
     }
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::name;
 
 /// A limit that only a failure reaches.
-pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_mins(1);
 
 /// Runs a test with several threads, as programs do.
 pub(super) fn run(test: impl Future<Output = ()>) {

@@ -1,5 +1,6 @@
 //! Nodes that die, come back, lag, and lose their disks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ha_membership::Key;
@@ -12,9 +13,15 @@ fn key(index: usize) -> Key {
     format!("k/{index}").parse().expect("a key")
 }
 
+/// Writes until it is acknowledged: a leader may change, and it is not known whether it was.
 async fn put(cluster: &Cluster, node: usize, index: usize) {
-    let value = index.to_be_bytes().as_slice().into();
-    cluster.store(node).put(&key(index), value).await.expect("acknowledged");
+    let value: Arc<[u8]> = index.to_be_bytes().as_slice().into();
+    let write = async {
+        while let Err(error) = cluster.store(node).put(&key(index), Arc::clone(&value)).await {
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        }
+    };
+    tokio::time::timeout(LONG, write).await.expect("acknowledged");
 }
 
 /// Everything that was acknowledged is there.
@@ -22,8 +29,8 @@ async fn all_is_there(cluster: &Cluster, node: usize, indices: std::ops::Range<u
     let (listed, _) = cluster.store(node).list("k/").await.expect("a list");
     for index in indices {
         let found = listed.iter().find(|(found, _)| *found == key(index));
-        let (_, entry) = found.unwrap_or_else(|| panic!("{index} is lost"));
-        assert_eq!(*entry.value, index.to_be_bytes());
+        let value = found.map(|(_, entry)| entry.value.to_vec());
+        assert_eq!(value, Some(index.to_be_bytes().to_vec()), "{index} is lost");
     }
 }
 
@@ -148,7 +155,10 @@ fn a_cluster_forms_only_when_all_members_are_there() {
         let waiting = Formation::Waiting { on: [name(2)].into() };
         let wait = formation.wait_for(|formation| *formation == waiting);
         tokio::time::timeout(LONG, wait).await.expect("in time").expect("it runs");
+        // Also if one of them is started anew meanwhile.
+        cluster.stop(0).await;
         cluster.start(2).await;
+        cluster.start(0).await;
         for index in 0..3 {
             cluster.is_member(index).await;
         }

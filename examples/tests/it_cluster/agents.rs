@@ -1,0 +1,55 @@
+//! Debian's resource and fence agents, run by a cluster.
+
+use ha_crm::manager::Request;
+
+use crate::rig::{Rig, active, all_runs, eventually};
+
+#[test]
+fn debians_agents_start_move_and_stop() {
+    ha_lab::run_test(|| {
+        for agent in ["heartbeat/Dummy", "heartbeat/IPaddr2", "pacemaker/Stateful"] {
+            let path = format!("/usr/lib/ocf/resource.d/{agent}");
+            if !std::path::Path::new(&path).exists() {
+                return ha_lab::skip(format!("{path} is missing: install resource-agents"));
+            }
+        }
+        if ha_lab::require_program("fence_dummy").is_none() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = |name: &str| folder.path().join(name).display().to_string();
+        let resources = format!(
+            "[fencing.dummy]\nagent = \"fence_dummy\"\nparameters = {{ type = \"file\", \
+             status_file = \"{}\" }}\n\
+             [groups.all]\nmembers = [\"d\", \"s\", \"ip\"]\n\
+             [resources.d]\nagent = \"ocf:heartbeat:Dummy\"\nmonitor = \"1s\"\n\
+             parameters = {{ state = \"{}\" }}\n\
+             [resources.s]\nagent = \"ocf:pacemaker:Stateful\"\nmonitor = \"0s\"\n\
+             parameters = {{ state = \"{}\" }}\n\
+             [resources.ip]\nagent = \"ocf:heartbeat:IPaddr2\"\nmonitor = \"1s\"\n\
+             parameters = {{ ip = \"10.78.0.100\", cidr_netmask = \"24\", nic = \"eth0\" }}\n",
+            state("fenced"),
+            state("d"),
+            state("s")
+        );
+        let rig = Rig::new(&resources);
+        let status = rig.wait("all runs", all_runs);
+        let here = active(&status, "ip").remove(0);
+        let ip = "10.78.0.100".parse().expect("an address");
+        assert!(rig.host(&here).holds(ip).expect("addresses"));
+
+        let there = if here == "n1" { "n2" } else { "n1" };
+        rig.order(&Request::Move {
+            resource: "all".parse().expect("a name"),
+            node: there.parse().expect("a name"),
+        });
+        rig.wait("moved", |status| all_runs(status) && active(status, "ip") == [there]);
+        assert!(rig.host(there).holds(ip).expect("addresses"));
+        assert!(!rig.host(&here).holds(ip).expect("addresses"));
+
+        // An address that somebody takes away is put back: the monitor notices.
+        rig.host(there).remove_address("eth0", "10.78.0.100/24").expect("removed");
+        eventually("the address is back", || rig.host(there).holds(ip).expect("addresses"));
+        rig.wait("all runs again", all_runs);
+    });
+}
