@@ -8,7 +8,6 @@ use ha_core::time::Instant;
 use ha_crm::manager::ManagerEvent;
 use ha_lab::Process;
 
-use crate::cluster::RESOURCES;
 use crate::node::NodeEvent;
 
 /// The events of all nodes, also of lives that have ended, in order.
@@ -39,15 +38,20 @@ impl Told {
         self.since(from).find(|(_, told)| wanted(&told.by, &told.event)).map(|(at, _)| at)
     }
 
-    /// When everything had stopped on `node`.
-    pub(crate) fn all_stopped(&self, from: Instant, node: &NodeName) -> Option<Instant> {
-        let stopped = |name: &str| {
+    /// When these had all stopped on `node`.
+    pub(crate) fn stopped(
+        &self,
+        from: Instant,
+        node: &NodeName,
+        names: &[&str],
+    ) -> Option<Instant> {
+        let stopped = |name: &&str| {
             self.first(from, |by, event| {
                 by == node
                     && matches!(event, ManagerEvent::Stopped { resource } if is(resource, name))
             })
         };
-        RESOURCES.map(stopped).into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+        names.iter().map(stopped).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// When the first start was ordered on another node than `node`.

@@ -184,15 +184,22 @@ impl Show {
         rest(AFTERWARDS);
         stage.switch.delay(Duration::ZERO);
         let told = stage.told();
-        let stopped = told.all_stopped(before.from, &node);
+        // Nobody writes to the disk any more, and nobody answers clients; that the disk was
+        // unmounted, too, takes its kernel longer on a busy machine, and the fence waits for it.
+        let stopped = told.stopped(before.from, &node, &["service", "address"]);
+        let unmounted = told.stopped(before.from, &node, &["disk"]);
         let asked = told.fenced(before.from, &node).map(|(asked, _)| asked);
         let margin = difference(stopped, told.start_elsewhere(before.from, &node));
         let mut missed = Vec::new();
         match (margin, difference(stopped, asked)) {
             (Some(margin), earlier) if margin > 0.0 => self.say(&format!(
-                "  {node} had stopped all by itself {margin:.0} ms before the first start on {by} \
-                 and {:.0} ms before the switch was asked",
-                earlier.unwrap_or_default()
+                "  {node} had stopped its service by itself {margin:.0} ms before the first start \
+                 on {by} and {:.0} ms before the switch was asked; the disk: {}",
+                earlier.unwrap_or_default(),
+                difference(unmounted, asked).map_or_else(
+                    || "not unmounted in time, left to the fence".to_owned(),
+                    |earlier| format!("{earlier:.0} ms before")
+                )
             )),
             _ => missed.push(format!("{node} had not stopped before the start elsewhere")),
         }
