@@ -32,6 +32,7 @@ impl Host {
     pub fn power_off(&self) -> Result<(), LabError> {
         let failed = |error| LabError::kernel(format!("power {} off", self.name()), error);
         let kernel = self.kernel(|| format!("power {} off", self.name()))?;
+        let _changing = self.inner.power.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.lab.fault(self.name().as_str(), "power off");
         self.lab.power_changed(self.name(), at, false);
         self.inner.off.store(true, Ordering::SeqCst);
@@ -68,6 +69,7 @@ impl Host {
     pub fn power_on(&self) -> Result<(), LabError> {
         let failed = |error| LabError::kernel(format!("power {} on", self.name()), error);
         let kernel = self.kernel(|| format!("power {} on", self.name()))?;
+        let _changing = self.inner.power.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_off() {
             return Ok(());
         }
@@ -205,6 +207,12 @@ impl Host {
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         self.pids().into_iter().map(|pid| pid.as_raw_pid().unsigned_abs()).collect()
+    }
+
+    /// Whether the power is off, all of it: waits for the end of a change that is under way.
+    pub(crate) fn is_surely_off(&self) -> bool {
+        let _changing = self.inner.power.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_off()
     }
 
     /// Ends cuts and downed links.

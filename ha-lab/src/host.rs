@@ -34,8 +34,10 @@ pub(crate) struct Inner {
     pub(crate) ports: Mutex<Vec<Port>>,
     pub(crate) init: Mutex<Option<Arc<NamespaceInit>>>,
     processes: Mutex<Vec<Arc<process::Shared>>>,
-    /// Whether it is without power.
+    /// Whether it is without power, or is losing it.
     pub(crate) off: AtomicBool,
+    /// Held while its power changes.
+    pub(crate) power: Mutex<()>,
     /// Whether it is cut off.
     pub(crate) cut: AtomicBool,
 }
@@ -338,6 +340,7 @@ impl Inner {
             init: Mutex::default(),
             processes: Mutex::default(),
             off: AtomicBool::new(false),
+            power: Mutex::default(),
             cut: AtomicBool::new(false),
         })
     }

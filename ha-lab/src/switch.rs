@@ -319,7 +319,7 @@ impl Plug {
             None => error.to_string(),
         };
         if action == "status" {
-            return Some(Ok(if self.host.is_off() { "off" } else { "on" }.to_owned()));
+            return Some(Ok(if self.host.is_surely_off() { "off" } else { "on" }.to_owned()));
         }
         if !matches!(action, "off" | "on" | "reboot") {
             return None;
@@ -334,7 +334,8 @@ impl Plug {
 
     fn off(&self) -> Result<(), LabError> {
         let _changing = self.power.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.host.is_off() { Ok(()) } else { self.host.power_off() }
+        // It may be losing its power by another hand: until that is done it can do harm.
+        if self.host.is_surely_off() { Ok(()) } else { self.host.power_off() }
     }
 
     fn on(&self) -> Result<(), LabError> {

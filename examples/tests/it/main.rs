@@ -10,3 +10,5 @@ mod keepalived;
 mod rig;
 #[cfg(test)]
 mod router;
+#[cfg(test)]
+mod shared_storage;
