@@ -17,7 +17,7 @@ use ha_lab::switch::PowerSwitch;
 use ha_lab::{Host, Lab, Line, Process};
 
 /// Long enough for any machine; every wait ends as soon as what it waits for is there.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -29,7 +29,7 @@ pub(crate) struct Rig {
     pub(crate) lives: BTreeMap<String, Lives>,
     pub(crate) switch: PowerSwitch,
     pub(crate) folder: tempfile::TempDir,
-    _lab: Lab,
+    lab: Lab,
 }
 
 fn below(host: &str) -> String {
@@ -56,10 +56,9 @@ impl Rig {
         let key = folder.path().join("key");
         fs::write(&key, "0123456789abcdef".repeat(4)).expect("a key");
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
-        let mut rig =
-            Self { hosts: BTreeMap::new(), lives: BTreeMap::new(), switch, folder, _lab: lab };
+        let mut rig = Self { hosts: BTreeMap::new(), lives: BTreeMap::new(), switch, folder, lab };
         for name in NAMES {
-            let host = rig._lab.host(name).expect("a host");
+            let host = rig.lab.host(name).expect("a host");
             let host = host.join(&lan, &format!("{}/24", below(name))).expect("an address");
             let file = rig.config(name, resources);
             fs::write(rig.path(name, "toml"), file).expect("a file");
@@ -162,9 +161,9 @@ impl Rig {
         let tail = |name: &str| {
             let lines = self.lines(name);
             let lines = lines.iter().rev().take(25).rev();
-            lines.map(|line| format!("\n  {name} {}", line.text)).collect::<String>()
+            lines.map(|line| format!("{name} {}", line.text)).collect::<Vec<_>>().join("\n  ")
         };
-        panic!("never: {what}: {last:#?}{}", NAMES.map(tail).concat());
+        panic!("never: {what}: {last:#?}{}", NAMES.map(tail).join("\n  "));
     }
 }
 
