@@ -24,6 +24,8 @@ use crate::control::{ControlError, Handler, Server};
 use crate::file::{self, NodeFile};
 use crate::manager::{Ask, Parts, Request, Response, Service, ServiceError, Told};
 
+/// The time between two heartbeats of the store's leader.
+const STORE_HEARTBEAT: Duration = Duration::from_millis(150);
 /// How long a request to the leader may take.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
@@ -200,7 +202,10 @@ fn settings(
         .map(|own| own.address)
         .ok_or_else(|| ConfigError::new("name", &file.name, "a name that stands in `nodes`"))?;
     let mut channels = ChannelsConfig::builder(file.name.clone(), own).key(key.clone());
-    let mut store = RaftStoreConfig::builder(file.name.clone(), file.data.join("store"));
+    let store = RaftStoreConfig::builder(file.name.clone(), file.data.join("store"));
+    // A leader that dies is replaced in 600 ms at the latest: before the membership agrees that it
+    // is dead, and with fewer heartbeats than the store's own default.
+    let mut store = store.heartbeat(STORE_HEARTBEAT).election(STORE_HEARTBEAT, STORE_HEARTBEAT * 2);
     for (name, address) in &file.addresses {
         if *name != file.name {
             channels = channels.peer(name.clone(), address.address);

@@ -129,7 +129,8 @@ impl MeshService {
     }
 
     /// Follows until when this node is quorate even if it hears nobody any more, on the clock of
-    /// [`BootClock`]; `None` while it is not. See [`Mesh::quorate_until`].
+    /// [`BootClock`], up to half a heartbeat interval less; `None` while it is not. See
+    /// [`Mesh::quorate_until`].
     #[must_use]
     pub fn quorum(&self) -> watch::Receiver<Option<Instant>> {
         self.quorum.clone()
@@ -244,12 +245,28 @@ impl Driver {
             for output in out.drain(..) {
                 self.perform(output);
             }
-            let until = self.mesh.quorate_until();
-            self.until.send_if_modified(|before| std::mem::replace(before, until) != until);
+            self.tell_quorum();
             let stats = self.mesh.stats();
             let sealed = self.sealed.as_ref().map(Sealed::stats).unwrap_or_default();
             self.tally.send_modify(|tally| (tally.mesh, tally.sealed) = (stats, sealed));
         }
+    }
+
+    /// Tells until when this node is quorate, in steps of half an interval: each heartbeat moves
+    /// it, and who follows it need not wake up for each.
+    fn tell_quorum(&self) {
+        let (until, step) = (self.mesh.quorate_until(), self.mesh.config().interval() / 2);
+        self.until.send_if_modified(|told| {
+            let news = match (*told, until) {
+                (Some(told), Some(until)) => until < told || until.since(told) > step,
+                (None, None) => false,
+                (Some(_), None) | (None, Some(_)) => true,
+            };
+            if news {
+                *told = until;
+            }
+            news
+        });
     }
 
     fn accept(
