@@ -14,7 +14,7 @@ use crate::Flags;
 use crate::cluster::{GROUP, VIP};
 use crate::events::{Told, is, millis};
 use crate::report::{Row, account, table};
-use crate::stage::{Failure, PATIENCE, Stage};
+use crate::stage::{Failure, PATIENCE, Seat, Stage};
 
 /// How long is looked at after each event, for what comes late.
 const AFTERWARDS: Duration = Duration::from_secs(1);
@@ -243,7 +243,7 @@ impl Show {
     fn moved_to_the_leader(&mut self, stage: &Stage) -> Result<(), Failure> {
         let Before { active, leader, .. } = before(stage)?;
         if active == leader {
-            let other = stage.seats.iter().map(|seat| seat.name()).find(|name| **name != leader);
+            let other = stage.seats.iter().map(Seat::name).find(|name| **name != leader);
             self.moved(stage, &other.ok_or("there is no other node")?.clone())?;
         }
         self.moved(stage, &leader)
