@@ -63,12 +63,15 @@ impl Told {
 
     /// When the fencing of `node` was asked for, and when it was confirmed.
     pub(crate) fn fenced(&self, from: Instant, node: &NodeName) -> Option<(Instant, Instant)> {
-        let asked = self.first(
-            from,
-            |_, event| matches!(event, ManagerEvent::FenceRequested { node: of, .. } if of == node),
-        )?;
+        let asked = self.first(from, |_, event| {
+            let ManagerEvent::FenceRequested { node: of, .. } = event else { return false };
+            of == node
+        })?;
         let done = self.first(asked, |_, event| {
-            matches!(event, ManagerEvent::FenceReported { node: of, confirmed: true, .. } if of == node)
+            let ManagerEvent::FenceReported { node: of, confirmed, .. } = event else {
+                return false;
+            };
+            of == node && *confirmed
         })?;
         Some((asked, done))
     }

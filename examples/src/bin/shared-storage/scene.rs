@@ -223,7 +223,10 @@ impl Show {
             kill_process(pid, Signal::KILL)?;
         }
         wait("see the service started again", || {
-            let again = |event: &ManagerEvent| matches!(event, ManagerEvent::Started { resource } if is(resource, "service"));
+            let again = |event: &ManagerEvent| {
+                let ManagerEvent::Started { resource } = event else { return false };
+                is(resource, "service")
+            };
             stage.told().first(before.from, |_, event| again(event)).is_some()
         })?;
         let (_, by) = answered(stage, BootClock::new().now(), |_| true)?;
