@@ -214,3 +214,34 @@ fn a_switch_is_slow_refuses_loses_answers_and_hangs() {
         assert_eq!(silent.read(&mut [0; 8]).expect("closed"), 0);
     });
 }
+
+#[test]
+fn the_switch_calls_no_host_off_whose_processes_are_being_killed_yet() {
+    run_test(|| {
+        let (lab, _lan, [a, _]) = lab();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("switch");
+        let switch = PowerSwitch::new(&lab, &path).expect("a switch");
+        switch.plug(&a, |_| ());
+        for round in 0..10 {
+            let daemons: Vec<Process> = (0..20).map(|_| shell(&a, "exec sleep 1000")).collect();
+            thread::scope(|scope| {
+                scope.spawn(|| a.power_off().expect("off"));
+                while !a.is_off() {
+                    thread::yield_now();
+                }
+                assert_eq!(
+                    ask(&path, &format!("off {}", a.name()), LONG).expect("an answer"),
+                    "ok"
+                );
+                let alive = daemons.iter().filter(|daemon| daemon.status().is_none()).count();
+                assert_eq!(alive, 0, "round {round}");
+                assert_eq!(
+                    ask(&path, &format!("on {}", a.name()), LONG).expect("an answer"),
+                    "ok",
+                    "round {round}"
+                );
+            });
+        }
+    });
+}

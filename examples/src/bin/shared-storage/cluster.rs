@@ -159,9 +159,10 @@ stickiness = 100
 
     /// How everything is, as the leader knows it.
     pub(crate) fn status(&self, nodes: &[&NodeName]) -> Result<Status, Failure> {
-        match self.ask(nodes, &Request::Status)? {
-            Response::Status(status) => Ok(*status),
-            other => Err(format!("a strange answer: {other:?}").into()),
-        }
+        let response = self.ask(nodes, &Request::Status)?;
+        let Response::Status(status) = response else {
+            return Err(format!("a strange answer: {response:?}").into());
+        };
+        Ok(*status)
     }
 }

@@ -63,21 +63,26 @@ impl Told {
 
     /// When the fencing of `node` was asked for, and when it was confirmed.
     pub(crate) fn fenced(&self, from: Instant, node: &NodeName) -> Option<(Instant, Instant)> {
-        let asked = self.first(
-            from,
-            |_, event| matches!(event, ManagerEvent::FenceRequested { node: of, .. } if of == node),
-        )?;
+        let asked = self.first(from, |_, event| {
+            let ManagerEvent::FenceRequested { node: of, .. } = event else { return false };
+            of == node
+        })?;
         let done = self.first(asked, |_, event| {
-            matches!(event, ManagerEvent::FenceReported { node: of, confirmed: true, .. } if of == node)
+            let ManagerEvent::FenceReported { node: of, confirmed, .. } = event else {
+                return false;
+            };
+            of == node && *confirmed
         })?;
         Some((asked, done))
     }
 
     /// The nodes whose fencing was confirmed.
     pub(crate) fn all_fenced(&self, from: Instant) -> Vec<String> {
-        let fenced = self.since(from).filter_map(|(_, told)| match &told.event {
-            ManagerEvent::FenceReported { node, confirmed: true, .. } => Some(node.to_string()),
-            _ => None,
+        let fenced = self.since(from).filter_map(|(_, told)| {
+            let ManagerEvent::FenceReported { node, confirmed: true, .. } = &told.event else {
+                return None;
+            };
+            Some(node.to_string())
         });
         let mut fenced: Vec<String> = fenced.collect();
         fenced.sort_unstable();
@@ -122,16 +127,16 @@ const fn instant(nanos: u64) -> Instant {
 }
 
 fn matters(event: &ManagerEvent) -> bool {
-    match event {
-        ManagerEvent::FenceReported { .. }
-        | ManagerEvent::FenceRequested { .. }
-        | ManagerEvent::QuorumLost
-        | ManagerEvent::SelfFence { .. } => true,
-        ManagerEvent::Leading { leads, .. } => *leads,
-        ManagerEvent::OperationFailed { .. } => true,
-        ManagerEvent::Started { resource } | ManagerEvent::Stopped { resource } => {
-            is(resource, "service") || is(resource, "disk")
-        }
-        _ => false,
+    if let ManagerEvent::Started { resource } | ManagerEvent::Stopped { resource } = event {
+        return is(resource, "service") || is(resource, "disk");
     }
+    matches!(
+        event,
+        ManagerEvent::FenceReported { .. }
+            | ManagerEvent::FenceRequested { .. }
+            | ManagerEvent::Leading { leads: true, .. }
+            | ManagerEvent::OperationFailed { .. }
+            | ManagerEvent::QuorumLost
+            | ManagerEvent::SelfFence { .. }
+    )
 }

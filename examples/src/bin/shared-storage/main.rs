@@ -46,13 +46,17 @@ pub(crate) struct Flags {
     pub(crate) short: bool,
     /// How many times as long as on an idle machine everything may take: a busy machine is late
     /// with all of it. What must never happen has no slack
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = slack())]
     pub(crate) slack: u32,
     /// Where to write the picture of the timeline
     #[arg(long, value_name = "FILE", default_value = "shared-storage.svg")]
     pub(crate) svg: PathBuf,
     #[command(subcommand)]
     role: Option<Role>,
+}
+
+fn slack() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=100)
 }
 
 /// What this program is inside the laboratory.

@@ -14,7 +14,7 @@ use crate::Flags;
 use crate::cluster::{GROUP, VIP};
 use crate::events::{Told, is, millis};
 use crate::report::{Row, account, table};
-use crate::stage::{Failure, PATIENCE, Stage};
+use crate::stage::{Failure, PATIENCE, Seat, Stage};
 
 /// How long is looked at after each event, for what comes late.
 const AFTERWARDS: Duration = Duration::from_secs(1);
@@ -223,7 +223,10 @@ impl Show {
             kill_process(pid, Signal::KILL)?;
         }
         wait("see the service started again", || {
-            let again = |event: &ManagerEvent| matches!(event, ManagerEvent::Started { resource } if is(resource, "service"));
+            let again = |event: &ManagerEvent| {
+                let ManagerEvent::Started { resource } = event else { return false };
+                is(resource, "service")
+            };
             stage.told().first(before.from, |_, event| again(event)).is_some()
         })?;
         let (_, by) = answered(stage, BootClock::new().now(), |_| true)?;
@@ -243,7 +246,7 @@ impl Show {
     fn moved_to_the_leader(&mut self, stage: &Stage) -> Result<(), Failure> {
         let Before { active, leader, .. } = before(stage)?;
         if active == leader {
-            let other = stage.seats.iter().map(|seat| seat.name()).find(|name| **name != leader);
+            let other = stage.seats.iter().map(Seat::name).find(|name| **name != leader);
             self.moved(stage, &other.ok_or("there is no other node")?.clone())?;
         }
         self.moved(stage, &leader)

@@ -220,13 +220,11 @@ impl Stage {
 
 /// What the power switch does follows from what the nodes do: it needs no words in the picture.
 fn quiet(mut event: Event) -> Event {
-    event.kind = match event.kind {
-        EventKind::Command { what } if what.starts_with("power switch") => {
-            EventKind::Note { text: what }
-        }
-        EventKind::Fault { what } if what == "power on" => EventKind::Note { text: what },
-        kind => kind,
-    };
+    if let EventKind::Command { what } | EventKind::Fault { what } = &event.kind
+        && (what.starts_with("power switch") || what == "power on")
+    {
+        event.kind = EventKind::Note { text: what.clone() };
+    }
     event
 }
 
