@@ -24,8 +24,8 @@ use crate::control::{ControlError, Handler, Server};
 use crate::file::{self, NodeFile};
 use crate::manager::{Ask, Parts, Request, Response, Service, ServiceError, Told};
 
-/// The time between two heartbeats of the store's leader.
-const STORE_HEARTBEAT: Duration = Duration::from_millis(150);
+/// The least and the most time between two heartbeats of the store's leader.
+const STORE_HEARTBEAT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 /// How long a request to the leader may take.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
@@ -203,9 +203,10 @@ fn settings(
         .ok_or_else(|| ConfigError::new("name", &file.name, "a name that stands in `nodes`"))?;
     let mut channels = ChannelsConfig::builder(file.name.clone(), own).key(key.clone());
     let store = RaftStoreConfig::builder(file.name.clone(), file.data.join("store"));
-    // A leader that dies is replaced in 600 ms at the latest: before the membership agrees that it
-    // is dead, and with fewer heartbeats than the store's own default.
-    let mut store = store.heartbeat(STORE_HEARTBEAT).election(STORE_HEARTBEAT, STORE_HEARTBEAT * 2);
+    // By default every 150 ms: a leader that dies is then replaced before the membership agrees
+    // that it is dead.
+    let heartbeat = (file.timing.dead_after * 3 / 14).clamp(STORE_HEARTBEAT.0, STORE_HEARTBEAT.1);
+    let mut store = store.heartbeat(heartbeat).election(heartbeat, heartbeat * 2);
     for (name, address) in &file.addresses {
         if *name != file.name {
             channels = channels.peer(name.clone(), address.address);

@@ -1,6 +1,6 @@
 //! Real managers on real stores, meshes and channels: three nodes in one process, each on a
 //! runtime of its own that can be killed.
-#![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests, too, may end a test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -23,8 +23,9 @@ use crate::policy::{PolicyEngine, ScorePolicy};
 const MAX_BURST: usize = 5;
 /// See [`MAX_BURST`].
 const BURST: Duration = Duration::from_secs(20);
-/// A device that failed is asked again after this, doubled each time up to the longest.
-const FENCE_AGAIN: Duration = Duration::from_millis(500);
+/// A device that failed is asked again after this, doubled each time up to the longest: most
+/// failures are of a moment, and everything waits for it.
+const FENCE_AGAIN: Duration = Duration::from_millis(50);
 /// See [`FENCE_AGAIN`].
 const FENCE_AGAIN_LONGEST: Duration = Duration::from_secs(30);
 /// So many actions of a decision are written down in words.
@@ -325,7 +326,7 @@ impl Dc {
         let event = ManagerEvent::FenceReported { node: node.clone(), confirmed, reason };
         out.push(Output::Event(event));
         if !confirmed {
-            let doublings = fencing.tries.saturating_sub(1).min(6);
+            let doublings = fencing.tries.saturating_sub(1).min(10);
             let pause = FENCE_AGAIN.saturating_mul(1 << doublings).min(FENCE_AGAIN_LONGEST);
             fencing.again = scene.now + pause;
             return;

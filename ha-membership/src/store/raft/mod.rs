@@ -1,6 +1,7 @@
 //! A store that several nodes keep together, by Raft.
 
 mod config;
+mod election;
 mod error;
 mod file;
 mod formation;
@@ -166,7 +167,10 @@ impl RaftStore {
     /// and unseats the leader when it comes back. A leader that may not falls silent, so that
     /// another one is elected: who must not act for the cluster must not lead its store either.
     pub fn set_campaigning(&self, may: bool) {
-        self.0.node.campaigning.store(may, Ordering::SeqCst);
+        let before = self.0.node.campaigning.swap(may, Ordering::SeqCst);
+        if may && !before {
+            self.0.node.hears(); // There may be a leader: it listens first.
+        }
         self.0.node.update_campaigning();
     }
 

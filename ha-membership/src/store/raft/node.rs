@@ -1,13 +1,14 @@
 //! One member: its engine, its file, and what it answers to the others.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ha_core::id::NodeName;
 use openraft::ServerState;
 use openraft::error::{CheckIsLeaderError, InstallSnapshotError, RaftError};
+use openraft::raft::AppendEntriesResponse;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::config::RaftStoreConfig;
@@ -59,6 +60,8 @@ pub(super) struct Node {
     pub(super) campaigning: AtomicBool,
     /// Whether it has listened for a leader since it started.
     pub(super) has_listened: AtomicBool,
+    /// When it last heard of a leader, in nanoseconds of the boot-time clock.
+    pub(super) heard_at: AtomicU64,
 }
 
 impl std::fmt::Debug for Node {
@@ -77,13 +80,11 @@ impl Node {
         self.update_campaigning();
     }
 
-    /// Lets the engine stand for election if the user and the phase do, and lead if the user does.
+    /// Lets the node lead if the user does. A lone one is elected by the engine at once, others
+    /// stand in [`election`](super::election).
     pub(super) fn update_campaigning(&self) {
-        let wanted = self.campaigning.load(Ordering::SeqCst);
-        let may =
-            self.phase() == Phase::Member && wanted && self.has_listened.load(Ordering::SeqCst);
-        self.raft.runtime_config().elect(may);
-        self.raft.runtime_config().heartbeat(wanted);
+        self.raft.runtime_config().elect(self.config.members.len() == 1 && self.may_stand());
+        self.raft.runtime_config().heartbeat(self.campaigning.load(Ordering::SeqCst));
     }
 
     /// Makes this node one that votes, also after a restart.
@@ -171,6 +172,9 @@ impl Node {
                     return Reply::Refused("this node is not ready to follow".to_owned());
                 }
                 let answer = self.raft.append_entries(rpc).await;
+                if !matches!(answer, Ok(AppendEntriesResponse::HigherVote(_)) | Err(_)) {
+                    self.hears();
+                }
                 answer.map_or_else(|error| Reply::Refused(error.to_string()), Reply::Append)
             }
             Request::Vote(rpc) => {
@@ -178,6 +182,9 @@ impl Node {
                     return Reply::Refused("this node does not vote yet".to_owned());
                 }
                 let answer = self.raft.vote(rpc).await;
+                if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
+                    self.hears();
+                }
                 answer.map_or_else(|error| Reply::Refused(error.to_string()), Reply::Vote)
             }
             Request::Snapshot(rpc) => {

@@ -1,6 +1,6 @@
 //! Starts the engine, runs what belongs to a node, and stops it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{mpsc, watch};
 
 use super::config::RaftStoreConfig;
+use super::election;
 use super::error::OpenError;
 use super::file::{File, FileError};
 use super::formation::{self, Formation};
@@ -69,6 +70,7 @@ pub(super) async fn start(
         campaigning: AtomicBool::new(true),
         // A lone node need not wait for a leader.
         has_listened: AtomicBool::new(config.members.len() == 1),
+        heard_at: AtomicU64::new(0),
     };
     node.update_campaigning();
     Ok((Arc::new(node), inbox))
@@ -115,6 +117,12 @@ pub(super) async fn drive(
         node.update_campaigning();
         std::future::pending::<()>().await;
     };
+    let stand = async {
+        if node.config.members.len() > 1 {
+            election::run(&node).await;
+        }
+        std::future::pending::<()>().await;
+    };
     let follow = async {
         leadership::follow(&node).await;
         std::future::pending::<()>().await;
@@ -124,6 +132,7 @@ pub(super) async fn drive(
         () = form => {}
         () = listen => {}
         () = follow => {}
+        () = stand => {}
         () = proposer::run(&node, inbox) => {}
     }
     if let Err(error) = node.raft.shutdown().await {
