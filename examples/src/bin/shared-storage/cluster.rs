@@ -103,11 +103,6 @@ impl Paths {
 data = "data"
 nodes = {{ {nodes} }}
 
-[timing]
-interval = "50ms"
-dead_after = "350ms"
-stop_within = "150ms"
-
 [fencing.switch]
 agent = {agent}
 parameters = {{ socket = {switch} }}
