@@ -47,9 +47,27 @@ fn debians_agents_start_move_and_stop() {
         assert!(rig.host(there).holds(ip).expect("addresses"));
         assert!(!rig.host(&here).holds(ip).expect("addresses"));
 
+        // Power is lost: fence_dummy, the first device, is asked before anything starts elsewhere.
+        let status_file = folder.path().join("fenced");
+        let before = std::fs::metadata(&status_file).and_then(|file| file.modified()).ok();
+        rig.host(there).power_off().expect("off");
+        rig.wait("it runs elsewhere", |status| {
+            let on = active(status, "ip");
+            on.len() == 1 && on != [there]
+        });
+        let after = std::fs::metadata(&status_file).and_then(|file| file.modified()).ok();
+        assert!(after.is_some() && after > before, "fence_dummy was not asked");
+        rig.host(there).power_on().expect("on");
+        rig.boot(there);
+        rig.order(&Request::Clear { resource: "all".parse().expect("a name") });
+        let status = rig.wait("whole again", |status| {
+            all_runs(status) && status.nodes.values().all(|node| node.present)
+        });
+        let there = active(&status, "ip").remove(0);
+
         // An address that somebody takes away is put back: the monitor notices.
-        rig.host(there).remove_address("eth0", "10.78.0.100/24").expect("removed");
-        eventually("the address is back", || rig.host(there).holds(ip).expect("addresses"));
+        rig.host(&there).remove_address("eth0", "10.78.0.100/24").expect("removed");
+        eventually("the address is back", || rig.host(&there).holds(ip).expect("addresses"));
         rig.wait("all runs again", all_runs);
     });
 }
