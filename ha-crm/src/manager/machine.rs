@@ -1,167 +1,20 @@
 //! The manager as a machine.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ha_agents::executor::{self, Order};
-use ha_core::id::{Incarnation, NodeName, OpId, ResourceName, Term, ViewId};
+use ha_core::id::{Incarnation, NodeName, Term, ViewId};
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
-use ha_membership::store::Expected;
-use ha_membership::{Revision, View};
+use ha_membership::View;
 
-use super::dc::{Dc, Scene};
+use super::dc::{Dc, Scene, Seen};
 use super::event::ManagerEvent;
 use super::guard::Guard;
-use super::ledger::Ledger;
+use super::input::Input;
 use super::message::Message;
-use super::request::{Request, RequestId, Response};
+use super::output::Output;
+use super::request::Response;
 use super::settings::ManagerConfig;
-use crate::model::FenceDevice;
-
-/// What happens to a [`Manager`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Input {
-    /// The executor has something to say.
-    Executed(executor::Output),
-    /// A fence device has answered; an error says why the node is not confirmed to be off.
-    Fenced(OpId, NodeName, Result<(), String>),
-    /// A message came from another node's manager, or from this one's.
-    Heard(NodeName, Message),
-    /// The store's leader, as this node knows it.
-    Leadership {
-        /// The term.
-        term: Term,
-        /// Who leads.
-        leader: Option<NodeName>,
-    },
-    /// Leave the cluster in order.
-    Leave,
-    /// The store has a new ledger.
-    Ledger(Arc<Ledger>),
-    /// Until when this node is quorate even if it hears nobody any more; `None`: it is not.
-    Quorum(Option<Instant>),
-    /// The store has answered a read.
-    Read(OpId, Read),
-    /// Somebody asks something.
-    Request(RequestId, Request),
-    /// The members changed.
-    View(Arc<View>),
-    /// The store has answered a write.
-    Written(OpId, Written),
-}
-
-/// What the store has.
-#[derive(Debug, Clone)]
-#[expect(clippy::exhaustive_enums, reason = "the three answers of a store")]
-pub enum Read {
-    /// No ledger yet.
-    Absent,
-    /// This one.
-    Found(Box<Ledger>, Revision),
-    /// It gave no answer.
-    Unavailable,
-}
-
-/// What became of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the three answers of a store")]
-pub enum Written {
-    /// It did not take place: the ledger is another one by now.
-    Conflict,
-    /// It took place.
-    Done(Revision),
-    /// Nobody knows.
-    Unavailable,
-}
-
-/// What a [`Manager`] wants done, or says.
-#[derive(Debug, Clone)]
-#[expect(clippy::exhaustive_enums, reason = "a driver that ignores one loses an action")]
-pub enum Output {
-    /// This node may, or may not, stand for leader of the store.
-    Campaign(bool),
-    /// Forget the failures of a resource in the executor.
-    CleanUp(ResourceName),
-    /// Tell the membership that a node is confirmed to be off.
-    ConfirmFenced(NodeName),
-    /// Something to be told.
-    Event(ManagerEvent),
-    /// Give this to the executor.
-    Execute(Box<Execution>),
-    /// Make sure that a node is off.
-    Fence {
-        /// To be named in [`Input::Fenced`].
-        op: OpId,
-        /// The node.
-        node: NodeName,
-        /// The devices that reach it, by name; one that confirms is enough.
-        devices: Vec<(String, FenceDevice)>,
-    },
-    /// This node runs nothing any more, and may go.
-    Left,
-    /// Read the ledger, linearizably.
-    Read {
-        /// To be named in [`Input::Read`].
-        op: OpId,
-    },
-    /// The answer to a request.
-    Reply {
-        /// Which.
-        to: RequestId,
-        /// The answer.
-        response: Response,
-    },
-    /// Make this node harmless at once, whatever it takes: these could not be stopped in time.
-    SelfFence {
-        /// The resources.
-        resources: Vec<ResourceName>,
-    },
-    /// Send a message to a node's manager; it may get lost.
-    Send {
-        /// Where to.
-        to: NodeName,
-        /// What.
-        message: Message,
-    },
-    /// Write the ledger, if what is there is as expected.
-    Write {
-        /// To be named in [`Input::Written`].
-        op: OpId,
-        /// What must be there.
-        expected: Expected,
-        /// The ledger.
-        ledger: Arc<Ledger>,
-    },
-}
-
-/// An order to the executor, with the agent that carries it out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "drivers take it apart")]
-pub struct Execution {
-    /// The name of the agent, such as `ocf:heartbeat:IPaddr2`.
-    pub agent: String,
-    /// Differs when the agent or a parameter is another one.
-    pub digest: u64,
-    /// The order.
-    pub order: Order,
-}
-
-/// When nodes were lost.
-#[derive(Debug)]
-pub(super) struct Seen {
-    started: Instant,
-    lost: BTreeMap<NodeName, Instant>,
-}
-
-impl Seen {
-    /// Since when a node that is not there is lost; later than now: it is still awaited.
-    pub(super) fn lost_since(&self, node: &NodeName, wait: Duration) -> Instant {
-        self.lost.get(node).copied().unwrap_or(self.started + wait)
-    }
-}
 
 /// One node's part of the cluster resource manager.
 ///
@@ -195,7 +48,7 @@ impl Manager {
             dc: None,
             leadership: (Term::new(0), None),
             view: Arc::new(View::new(ViewId::new(0), [], false)),
-            seen: Seen { started: now, lost: BTreeMap::new() },
+            seen: Seen::new(now),
             campaigns: false,
             poll: false,
         }
@@ -234,12 +87,7 @@ impl Manager {
     fn set_view(&mut self, view: Arc<View>, out: &mut Vec<Output>) {
         let names = |view: &View| view.members().keys().cloned().collect::<Vec<_>>();
         let (before, members) = (names(&self.view), names(&view));
-        for node in before.iter().filter(|node| !members.contains(node)) {
-            self.seen.lost.insert(node.clone(), self.now);
-        }
-        for node in &members {
-            self.seen.lost.remove(node);
-        }
+        self.seen.change(&before, &members, self.now);
         if before != members || self.view.is_quorate() != view.is_quorate() {
             let quorate = view.is_quorate();
             out.push(Output::Event(ManagerEvent::Membership { members, quorate }));

@@ -28,20 +28,24 @@
 mod dc;
 mod event;
 mod guard;
+mod input;
 mod ledger;
 mod machine;
 mod message;
+mod output;
 mod request;
 #[cfg(feature = "service")]
 mod service;
 mod settings;
 
 pub use self::event::ManagerEvent;
+pub use self::input::{Input, Read, Written};
 pub use self::ledger::{
     DecisionRecord, FailureRecord, Fate, LEDGER_KEY, Ledger, LedgerError, NodeRecord,
 };
-pub use self::machine::{Execution, Input, Manager, Output, Read, Written};
+pub use self::machine::Manager;
 pub use self::message::{Command, CommandAction, Message, Report, ResourceReport};
+pub use self::output::{Execution, Output};
 pub use self::request::{NodeLine, Request, RequestId, ResourceLine, Response, Status};
 #[cfg(feature = "service")]
 pub use self::service::{Ask, AskError, Parts, SelfFence, Service, ServiceError, Told};

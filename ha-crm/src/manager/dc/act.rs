@@ -14,8 +14,8 @@ use super::{Dc, Scene};
 use crate::graph::ActionKind;
 use crate::manager::event::ManagerEvent;
 use crate::manager::ledger::Fate;
-use crate::manager::machine::Output;
 use crate::manager::message::{Command, CommandAction, Message};
+use crate::manager::output::Output;
 use crate::model::{ClusterState, NodeStatus};
 use crate::policy::{PolicyEngine, ScorePolicy};
 

@@ -13,6 +13,7 @@
 mod act;
 mod nodes;
 mod requests;
+mod scene;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,15 +21,16 @@ use std::sync::Arc;
 use ha_core::id::{NodeName, OpId, ResourceName, Term};
 use ha_core::time::Instant;
 use ha_membership::Revision;
-use ha_membership::View;
 use ha_membership::store::Expected;
 
 use self::act::{Fencing, Pending};
 use self::nodes::Peer;
+pub(super) use self::scene::{Scene, Seen};
 use super::event::ManagerEvent;
+use super::input::{Read, Written};
 use super::ledger::Ledger;
-use super::machine::{Output, Read, Seen, Written};
 use super::message::Report;
+use super::output::Output;
 use super::request::{Request, RequestId, Response};
 use super::settings::ManagerConfig;
 use crate::graph::ActionKind;
@@ -37,16 +39,6 @@ use crate::policy::Decision;
 
 /// Requests that wait for the leader; more are refused.
 const MAX_REQUESTS: usize = 64;
-
-/// What the leader sees of the node that it runs on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Scene<'a> {
-    pub(super) now: Instant,
-    pub(super) view: &'a View,
-    /// Whether this node may act for the cluster.
-    pub(super) quorate: bool,
-    pub(super) seen: &'a Seen,
-}
 
 /// What is asked of the store.
 #[derive(Debug)]

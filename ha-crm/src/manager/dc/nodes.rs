@@ -10,8 +10,8 @@ use ha_core::time::Instant;
 use super::{Dc, Scene};
 use crate::manager::event::ManagerEvent;
 use crate::manager::ledger::{Fate, Ledger};
-use crate::manager::machine::Output;
 use crate::manager::message::{Message, Report, ResourceReport, digest};
+use crate::manager::output::Output;
 use crate::model::{Failures, NodeStatus, OperationName, ResourceStatus};
 
 /// A member of the view.

@@ -4,8 +4,8 @@ use ha_core::id::{NodeName, ResourceName};
 use ha_core::role::Role;
 
 use super::{Dc, Scene};
-use crate::manager::machine::Output;
 use crate::manager::message::CommandAction;
+use crate::manager::output::Output;
 use crate::manager::request::{NodeLine, Request, ResourceLine, Response, Status};
 use crate::model::{ClusterConfig, Location, Origin, RawClusterConfig};
 

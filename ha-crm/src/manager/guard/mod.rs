@@ -17,8 +17,8 @@ use ha_membership::quorum::Quorum;
 
 use self::held::{Held, Running, why};
 use super::event::ManagerEvent;
-use super::machine::{Execution, Output};
 use super::message::{Command, CommandAction, Message, Report, digest};
+use super::output::{Execution, Output};
 use super::settings::ManagerConfig;
 use crate::graph::ActionKind;
 use crate::model::{ClusterConfig, ClusterState, NodeStatus, OperationName, RawResource};

@@ -10,8 +10,8 @@ use ha_agents::registry::Registry;
 use ha_agents::{Check, OpContext, OpResult, Outcome, Report, ResourceAgent};
 use ha_core::id::ResourceName;
 
-use crate::manager::machine::Execution;
 use crate::manager::message::digest;
+use crate::manager::output::Execution;
 use crate::model::ClusterConfig;
 
 /// Finds agents, and gives them to the executor.

@@ -22,9 +22,11 @@ use super::fences::Fences;
 use super::wire::MANAGER;
 use super::{Parts, SelfFence, Told};
 use crate::manager::event::ManagerEvent;
+use crate::manager::input::{Input, Read, Written};
 use crate::manager::ledger::{LEDGER_KEY, Ledger};
-use crate::manager::machine::{Execution, Input, Manager, Output, Read, Written};
+use crate::manager::machine::Manager;
 use crate::manager::message::Message;
+use crate::manager::output::{Execution, Output};
 use crate::manager::request::{Request, RequestId, Response};
 
 /// How long a message to another manager may take; it is said again.
