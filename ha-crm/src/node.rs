@@ -16,7 +16,9 @@ use ha_core::id::Incarnation;
 use ha_core::time::{BootClock, Clock};
 use ha_membership::mesh::{MeshError, MeshService};
 use ha_membership::store::{Formation, OpenError, RaftStore, RaftStoreConfig};
-use ha_membership::transport::channel::{ChannelError, Channels, ChannelsConfig};
+use ha_membership::transport::channel::{
+    ChannelError, Channels, ChannelsConfig, ChannelsConfigBuilder,
+};
 use ha_membership::transport::{KeyFileError, SealError, Sealed, SessionId, SharedKey};
 use tokio::sync::{broadcast, watch};
 
@@ -199,9 +201,9 @@ fn settings(
     let own = file
         .addresses
         .get(&file.name)
-        .map(|own| own.address)
         .ok_or_else(|| ConfigError::new("name", &file.name, "a name that stands in `nodes`"))?;
-    let mut channels = ChannelsConfig::builder(file.name.clone(), own).key(key.clone());
+    let mut channels = ChannelsConfig::builder(file.name.clone(), own.address).key(key.clone());
+    channels = own.second.into_iter().fold(channels, ChannelsConfigBuilder::second);
     let store = RaftStoreConfig::builder(file.name.clone(), file.data.join("store"));
     // By default every 150 ms: a leader that dies is then replaced before the membership agrees
     // that it is dead.
@@ -210,6 +212,9 @@ fn settings(
     for (name, address) in &file.addresses {
         if *name != file.name {
             channels = channels.peer(name.clone(), address.address);
+        }
+        if let Some(second) = address.second {
+            channels = channels.second_way(name.clone(), second);
         }
         store = store.member(name.clone());
     }

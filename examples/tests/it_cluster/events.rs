@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ha_core::time::{BootClock, Clock};
 use ha_crm::manager::{Request, Status};
 use ha_lab::Line;
 use serde_json::Value;
@@ -32,6 +33,7 @@ fn a_node_that_is_cut_off_stops_before_the_service_starts_elsewhere() {
             });
             let here = active(&status, "service").remove(0);
             let before = events(&rig.lines(&here)).len();
+            let cut = &BootClock::new().now().as_nanos();
             rig.host(&here).cut().expect("cut");
             let others: Vec<&str> = NAMES.into_iter().filter(|name| *name != here).collect();
             let elsewhere = |status: &Status| {
@@ -44,9 +46,13 @@ fn a_node_that_is_cut_off_stops_before_the_service_starts_elsewhere() {
             let old = events(&rig.lines(&here));
             let stopped = old.iter().skip(before).find(|(_, event)| is(event, "stopped"));
             let (stopped, _) = stopped.expect("the node that was cut off stopped by itself");
-            let new = events(&rig.lines(&there));
-            let started = new.iter().rev().find(|(_, event)| is(event, "start_requested"));
-            let (started, _) = started.expect("the other one started it");
+            let start = || {
+                let new = events(&rig.lines(&there));
+                let start = new.iter().find(|(at, event)| at > cut && is(event, "start_requested"));
+                start.map(|(at, _)| *at)
+            };
+            eventually("the other one says that it starts it", || start().is_some());
+            let started = &start().expect("just seen");
             assert!(stopped < started, "stopped at {stopped}, started at {started}");
             let margin = Duration::from_nanos(started - stopped);
             eprintln!("switch {delay} ms late: stopped {margin:?} before it started elsewhere");
@@ -55,6 +61,37 @@ fn a_node_that_is_cut_off_stops_before_the_service_starts_elsewhere() {
             };
             let others = others.iter().flat_map(|name| events(&rig.lines(name)));
             assert!(others.collect::<Vec<_>>().iter().any(|e| fenced(&e)), "fenced before");
+        }
+    });
+}
+
+fn set_link(rig: &Rig, node: &str, state: &str) {
+    let set = || std::process::Command::new("ip").args(["link", "set", "eth0", state]).status();
+    let set = rig.host(node).run(set).expect("in its network").expect("ip is part of iproute2");
+    assert!(set.success());
+}
+
+#[test]
+fn one_cable_is_not_the_end_of_a_cluster_with_two() {
+    ha_lab::run_test(|| {
+        let rig = Rig::new(RESOURCES);
+        let status = rig.wait("all runs", all_runs);
+        let leader = status.leader.to_string();
+        set_link(&rig, &leader, "down");
+        // Longer than a node may be silent; and the managers still speak to each other.
+        for to in NAMES {
+            let (resource, node) =
+                ("service".parse().expect("a name"), to.parse().expect("a name"));
+            rig.order(&Request::Move { resource, node });
+            rig.wait("moved", |status| all_runs(status) && active(status, "service") == [to]);
+            std::thread::park_timeout(Duration::from_millis(500));
+        }
+        let status = rig.wait("all runs", all_runs);
+        assert!(status.nodes.values().all(|node| node.present));
+        set_link(&rig, &leader, "up");
+        for name in NAMES {
+            let fenced = |(_, event): &(u64, Value)| is(event, "fence_requested");
+            assert!(!events(&rig.lines(name)).iter().any(fenced), "nobody was fenced");
         }
     });
 }

@@ -32,8 +32,9 @@ pub(crate) struct Rig {
     lab: Lab,
 }
 
-fn below(host: &str) -> String {
-    format!("10.78.0.{}", host.trim_start_matches('n'))
+/// A host's address on the first network (78) or the second (79).
+fn address(network: u8, host: &str) -> String {
+    format!("10.{network}.0.{}", host.trim_start_matches('n'))
 }
 
 impl Rig {
@@ -50,6 +51,7 @@ impl Rig {
     pub(crate) fn without_nodes(resources: &str) -> Self {
         let lab = Lab::new().expect("a lab");
         let lan = lab.network("lan").expect("a network");
+        let back = lab.network("back").expect("a network");
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("switch");
         let switch = PowerSwitch::new(&lab, &socket).expect("a switch");
@@ -59,7 +61,8 @@ impl Rig {
         let mut rig = Self { hosts: BTreeMap::new(), lives: BTreeMap::new(), switch, folder, lab };
         for name in NAMES {
             let host = rig.lab.host(name).expect("a host");
-            let host = host.join(&lan, &format!("{}/24", below(name))).expect("an address");
+            let host = host.join(&lan, &format!("{}/24", address(78, name))).expect("a link");
+            let host = host.join(&back, &format!("{}/24", address(79, name))).expect("a link");
             let file = rig.config(name, resources);
             fs::write(rig.path(name, "toml"), file).expect("a file");
             let lives = Lives::default();
@@ -72,7 +75,11 @@ impl Rig {
     }
 
     fn config(&self, name: &str, resources: &str) -> String {
-        let nodes = NAMES.map(|name| format!("{name} = \"{}\"", below(name))).join(", ");
+        let node = |name| {
+            let (first, second) = (address(78, name), address(79, name));
+            format!("{name} = {{ address = \"{first}\", second = \"{second}\" }}")
+        };
+        let nodes = NAMES.map(node).join(", ");
         format!(
             "name = \"{name}\"\nkey = \"key\"\ndata = \"data-{name}\"\nnodes = {{ {nodes} }}\n\
              [fencing.switch]\nagent = \"{}\"\nparameters = {{ socket = \"{}\" }}\n{resources}\n",

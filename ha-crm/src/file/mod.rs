@@ -54,7 +54,7 @@ use serde::Deserialize;
 
 use self::section::{NAME, Section, name, word};
 use crate::manager::{ManagerConfig, ManagerConfigBuilder};
-use crate::model::{ClusterConfig, RawClusterConfig, VoteRules};
+use crate::model::{ClusterConfig, RawClusterConfig};
 
 /// The largest file that is read, in bytes: 1 MiB, for some thousand resources.
 pub const MAX_FILE: usize = 1 << 20;
@@ -331,7 +331,8 @@ fn raw(file: &mut Section<'_>, addresses: &BTreeMap<NodeName, NodeAddress>) -> R
     let witnesses = nodes.iter().filter(|name| !workers.contains(name)).cloned().collect();
     let fencing = cluster::fencing(file, &workers);
     let quorum = cluster::quorum(file, fencing.is_some());
-    if nodes.len() == 2 && quorum == Some(VoteRules::majority()) {
+    // The store needs a majority whatever the quorum rules say.
+    if nodes.len() == 2 && quorum.is_some() {
         let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
         let allowed = "a third vote, as one of two nodes is no majority once the other is lost: \
                        add a witness, such as w = { address = \"10.0.0.3\", witness = true }";

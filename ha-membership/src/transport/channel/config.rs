@@ -20,12 +20,21 @@ pub struct ChannelsConfig {
     pub(super) listen: SocketAddr,
     pub(super) keys: Vec<SharedKey>,
     pub(super) peers: BTreeMap<NodeName, SocketAddr>,
+    pub(super) second: Option<SocketAddr>,
+    pub(super) second_ways: BTreeMap<NodeName, SocketAddr>,
 }
 
 impl ChannelsConfig {
     /// Settings of the node `me` that listens on `listen`; port 0 takes a free one.
     pub const fn builder(me: NodeName, listen: SocketAddr) -> ChannelsConfigBuilder {
-        ChannelsConfigBuilder { me, listen, keys: Vec::new(), peers: BTreeMap::new() }
+        ChannelsConfigBuilder {
+            me,
+            listen,
+            keys: Vec::new(),
+            peers: BTreeMap::new(),
+            second: None,
+            second_ways: BTreeMap::new(),
+        }
     }
 
     /// The name of the node.
@@ -49,6 +58,8 @@ pub struct ChannelsConfigBuilder {
     listen: SocketAddr,
     keys: Vec<SharedKey>,
     peers: BTreeMap<NodeName, SocketAddr>,
+    second: Option<SocketAddr>,
+    second_ways: BTreeMap<NodeName, SocketAddr>,
 }
 
 impl ChannelsConfigBuilder {
@@ -68,6 +79,19 @@ impl ChannelsConfigBuilder {
         self
     }
 
+    /// Listens on a second address, too: on another network, so that one cable is not the end of
+    /// the cluster.
+    pub const fn second(mut self, listen: SocketAddr) -> Self {
+        self.second = Some(listen);
+        self
+    }
+
+    /// Adds a second way to a member, tried when the first gives no connection in 100 ms.
+    pub fn second_way(mut self, name: NodeName, address: SocketAddr) -> Self {
+        self.second_ways.insert(name, address);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -82,7 +106,11 @@ impl ChannelsConfigBuilder {
         if self.peers.len() > MAX_PEERS {
             problems.add("peer", self.peers.len(), format!("at most {MAX_PEERS} peers"));
         }
-        let Self { me, listen, keys, peers } = self;
-        problems.into_result(ChannelsConfig { me, listen, keys, peers })
+        if self.second_ways.len() > MAX_PEERS {
+            let allowed = format!("at most {MAX_PEERS} second ways");
+            problems.add("second_way", self.second_ways.len(), allowed);
+        }
+        let Self { me, listen, keys, peers, second, second_ways } = self;
+        problems.into_result(ChannelsConfig { me, listen, keys, peers, second, second_ways })
     }
 }

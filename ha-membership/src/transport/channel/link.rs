@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ha_core::driver::{Stop, Task};
+use ha_core::driver::{Stop, Task, pause};
 use ha_core::id::NodeName;
 use ha_core::time::{BootClock, Clock, Instant};
 use tokio::net::TcpStream;
@@ -100,6 +100,9 @@ impl Ticket {
     }
 }
 
+/// How long the first way has until the second is tried as well.
+const HEAD_START: Duration = Duration::from_millis(100);
+
 /// The link to one member; its driver stops when it is dropped.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -112,12 +115,12 @@ impl Link {
     pub(super) fn spawn(
         me: NodeName,
         to: NodeName,
-        address: SocketAddr,
+        (address, second): (SocketAddr, Option<SocketAddr>),
         key: SharedKey,
         counters: Arc<Counters>,
     ) -> Self {
         let (calls, inbox) = mpsc::channel(WAITING);
-        let driver = Driver { me, to, address, key, counters, inbox, failed: None };
+        let driver = Driver { me, to, address, second, key, counters, inbox, failed: None };
         let task = Task::spawn(|stop| driver.run(stop));
         Self { address, calls, _task: task }
     }
@@ -127,10 +130,15 @@ impl Link {
     }
 }
 
+/// A connection's two directions.
+type Halves = (Sender<OwnedWriteHalf>, Receiver<OwnedReadHalf>);
+
 struct Driver {
     me: NodeName,
     to: NodeName,
     address: SocketAddr,
+    /// Another way to it.
+    second: Option<SocketAddr>,
     key: SharedKey,
     counters: Arc<Counters>,
     inbox: mpsc::Receiver<Call>,
@@ -198,9 +206,31 @@ impl Driver {
         let _gone = call.answer.send(Err(error));
     }
 
-    async fn connect(&self) -> Result<(Sender<OwnedWriteHalf>, Receiver<OwnedReadHalf>), Failure> {
+    /// Connects by the first way, or by the second if the first does not lead there soon.
+    async fn connect(&self) -> Result<Halves, Failure> {
+        let Some(second) = self.second else { return self.connect_to(self.address).await };
+        let first = self.connect_to(self.address);
+        let other = async {
+            // Without a timer there is no head start.
+            let _no_timer = pause(HEAD_START).await;
+            self.connect_to(second).await
+        };
+        tokio::pin!(first, other);
+        tokio::select! { biased;
+            connected = &mut first => match connected {
+                Ok(connected) => Ok(connected),
+                Err(failure) => other.await.map_err(|_| failure),
+            },
+            connected = &mut other => match connected {
+                Ok(connected) => Ok(connected),
+                Err(_) => first.await,
+            },
+        }
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<Halves, Failure> {
         let unreachable = |error: io::Error| Failure::Unreachable(error.kind());
-        let mut stream = TcpStream::connect(self.address).await.map_err(unreachable)?;
+        let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         let cipher = noise::call(&mut stream, &self.key, &self.me, &self.to).await;
         let cipher = cipher.map_err(|refused| match refused {

@@ -141,8 +141,8 @@ struct Owner {
     shared: Arc<Shared>,
     address: SocketAddr,
     links: Mutex<BTreeMap<NodeName, Link>>,
-    /// Stops the server when dropped.
-    _server: Task<()>,
+    /// Stop when dropped; one for each address.
+    _servers: Vec<Task<()>>,
 }
 
 /// What the server shares with the handle.
@@ -151,6 +151,7 @@ struct Shared {
     me: NodeName,
     keys: Vec<SharedKey>,
     peers: RwLock<BTreeMap<NodeName, SocketAddr>>,
+    second_ways: BTreeMap<NodeName, SocketAddr>,
     handlers: RwLock<BTreeMap<Topic, Arc<dyn Handler>>>,
     incoming: Incoming,
     counters: Arc<Counters>,
@@ -196,22 +197,31 @@ impl Channels {
     ///
     /// Cancel safe: nothing runs until it is complete.
     pub async fn bind(config: ChannelsConfig) -> Result<Self, ChannelError> {
-        let ChannelsConfig { me, listen, keys, peers } = config;
+        let ChannelsConfig { me, listen, keys, peers, second, second_ways } = config;
         let failed = |source| ChannelError { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let mut listeners = vec![listener];
+        if let Some(second) = second {
+            let failed = |source| ChannelError { address: second, source };
+            listeners.push(TcpListener::bind(second).await.map_err(failed)?);
+        }
         let shared = Arc::new(Shared {
             me,
             keys,
             peers: RwLock::new(peers),
+            second_ways,
             handlers: RwLock::default(),
             incoming: Incoming::default(),
             counters: Arc::default(),
         });
-        let serving = Arc::clone(&shared);
-        let server = Task::spawn(|stop| server::run(listener, serving, stop));
+        let serve = |listener| {
+            let serving = Arc::clone(&shared);
+            Task::spawn(|stop| server::run(listener, serving, stop))
+        };
+        let servers = listeners.into_iter().map(serve).collect();
         let links = Mutex::default();
-        Ok(Self(Arc::new(Owner { shared, address, links, _server: server })))
+        Ok(Self(Arc::new(Owner { shared, address, links, _servers: servers })))
     }
 
     /// The name of this node.
@@ -319,13 +329,14 @@ impl Channels {
         if let Some(link) = links.get(to) {
             return Ok(link.calls());
         }
-        let Shared { me, keys, peers, counters, .. } = &*self.0.shared;
+        let Shared { me, keys, peers, second_ways, counters, .. } = &*self.0.shared;
         let address = peers.read().unwrap_or_else(PoisonError::into_inner).get(to).copied();
         let (Some(address), Some(key)) = (address, keys.first()) else {
             return Err(CallError::UnknownPeer { to: to.clone() });
         };
         let (me, key, counters) = (me.clone(), key.clone(), Arc::clone(counters));
-        let link = Link::spawn(me, to.clone(), address, key, counters);
+        let ways = (address, second_ways.get(to).copied());
+        let link = Link::spawn(me, to.clone(), ways, key, counters);
         let calls = link.calls();
         links.insert(to.clone(), link);
         Ok(calls)
