@@ -48,6 +48,26 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Logs to stderr what `RUST_LOG` says, else `default`, such as `warn`.
+pub fn log(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).init();
+}
+
+/// Runs a program's work on one thread; its error is told in one line.
+pub fn run(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => return fail(FAILURE, &error.to_string()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILURE, &chain(&*error)),
+    }
+}
+
 /// Asks the kernel to prefer this process: `nice` from -20 (most) to 19; 0 changes nothing.
 ///
 /// A router that stands still while the machine is busy is taken for dead. Not being allowed to

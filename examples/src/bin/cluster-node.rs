@@ -17,7 +17,7 @@ use ha_core::id::NodeName;
 use ha_crm::file::NodeFile;
 use ha_crm::manager::{ManagerEvent, Told};
 use ha_crm::node::Node;
-use ha_examples::cli::{self, FAILURE, USAGE};
+use ha_examples::cli::{self, USAGE};
 use ha_examples::json::JsonLines;
 use ha_membership::store::Formation;
 use serde::Serialize;
@@ -76,22 +76,8 @@ fn main() -> ExitCode {
         eprintln!("{}: nothing is wrong", flags.config.display());
         return ExitCode::SUCCESS;
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let served = match runtime {
-        Ok(runtime) => runtime.block_on(serve(&file)),
-        Err(error) => return cli::fail(FAILURE, &error.to_string()),
-    };
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::fail(FAILURE, &cli::chain(&*error)),
-    }
-}
-
-/// Warnings, unless `RUST_LOG` says otherwise.
-fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,openraft=off"))
+    cli::log("warn,openraft=off");
+    cli::run(serve(&file))
 }
 
 async fn serve(file: &NodeFile) -> Result<(), Failure> {

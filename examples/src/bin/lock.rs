@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         let why = become_command(parent, &flags.command);
         return cli::fail(NO_COMMAND, &format!("cannot run the command: {why}"));
     }
-    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter()).init();
+    cli::log("warn");
     let socket = flags.socket.or_else(|| std::env::var_os("HA_SOCKET").map(PathBuf::from));
     let store = SocketStore::new(socket.unwrap_or_else(|| SOCKET.into()));
     let leases: Arc<dyn LeaseStore> = Arc::new(StoreLeases::new(store));
@@ -116,12 +116,6 @@ fn main() -> ExitCode {
         Ok(ended) => ExitCode::from(ended.status()),
         Err(error) => cli::fail(FAILURE, &cli::chain(&error)),
     }
-}
-
-/// Warnings, unless `RUST_LOG` says otherwise.
-fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"))
 }
 
 /// This process, by a name that no other has: the host's and its number.

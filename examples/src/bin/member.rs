@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::Parser;
 use ha_core::id::{Incarnation, NodeName};
 use ha_core::time::{BootClock, Clock};
-use ha_examples::cli::{self, FAILURE, USAGE};
+use ha_examples::cli::{self, USAGE};
 use ha_examples::json::JsonLines;
 use ha_membership::mesh::{MeshConfig, MeshEvent, MeshService};
 use ha_membership::quorum::{VoteQuorum, VoteQuorumBuilder};
@@ -72,26 +72,12 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(status) => return status,
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    cli::log("warn");
     let (config, sealed) = match settings(&flags) {
         Ok(settings) => settings,
         Err(error) => return cli::fail(USAGE, &cli::chain(&*error)),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let served = match runtime {
-        Ok(runtime) => runtime.block_on(serve(&flags.name, config, sealed)),
-        Err(error) => return cli::fail(FAILURE, &error.to_string()),
-    };
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::fail(FAILURE, &cli::chain(&*error)),
-    }
-}
-
-/// Warnings, unless `RUST_LOG` says otherwise.
-fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"))
+    cli::run(serve(&flags.name, config, sealed))
 }
 
 type Failure = Box<dyn std::error::Error>;

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(status) => return status,
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    cli::log("warn");
     cli::prefer(flags.nice);
     let builder = RouterConfig::builder(flags.vrid)
         .priority(flags.priority)
@@ -87,12 +87,6 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::fail(FAILURE, &cli::chain(&error)),
     }
-}
-
-/// Warnings, unless `RUST_LOG` says otherwise.
-fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"))
 }
 
 async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), ServiceError> {
