@@ -12,8 +12,12 @@ use crate::report::Measured;
 use crate::rig::{NAMES, Rig, longest_gap, rest};
 
 /// Does everything, `runs` times, to a new cluster.
-pub(crate) fn all(rig: &Rig, runs: u32, window: Duration) -> Result<Measured, Failure> {
-    let mut measured = Measured::default();
+pub(crate) fn all(
+    rig: &Rig,
+    runs: u32,
+    window: Duration,
+    measured: &mut Measured,
+) -> Result<(), Failure> {
     let began = rig.clock.now();
     for host in rig.hosts() {
         rig.boot(host)?;
@@ -22,12 +26,12 @@ pub(crate) fn all(rig: &Rig, runs: u32, window: Duration) -> Result<Measured, Fa
     measured.add("formed", serving(rig, began)?);
     rig.settle()?;
     for _ in 0..runs {
-        cold_start(rig, &mut measured)?;
-        lose(rig, false, &mut measured)?;
-        lose(rig, true, &mut measured)?;
-        kill_service(rig, &mut measured)?;
-        planned_move(rig, &mut measured)?;
-        cut(rig, &mut measured)?;
+        cold_start(rig, measured)?;
+        lose(rig, false, measured)?;
+        lose(rig, true, measured)?;
+        kill_service(rig, measured)?;
+        planned_move(rig, measured)?;
+        cut(rig, measured)?;
     }
     let holder = rig.settle()?;
     rest(Duration::from_secs(5));
@@ -42,7 +46,7 @@ pub(crate) fn all(rig: &Rig, runs: u32, window: Duration) -> Result<Measured, Fa
         measured.add(pss, cost.pss_mib);
         measured.add(rss, cost.rss_mib);
     }
-    Ok(measured)
+    Ok(())
 }
 
 /// Waits until the address and the service are somewhere.

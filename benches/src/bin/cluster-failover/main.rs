@@ -100,7 +100,12 @@ fn main() -> Result<(), Failure> {
         }
         let before = quiet_machine(flags.load)?;
         eprintln!("{title}: load {before}");
-        let mut measured = measure(subject, &flags)?;
+        let mut measured = Measured::default();
+        if let Err(error) = measure(subject, &flags, &mut measured) {
+            let why = error.to_string();
+            eprintln!("{title}: {why}");
+            measured.ended_early = why.lines().next().map(str::to_owned);
+        }
         measured.add("load before", before);
         measured.add("load after", load()?);
         columns.push(Column { title, measured, like: subject == Subject::Ocf, ours });
@@ -113,7 +118,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(subject: Subject, flags: &Flags) -> Result<Measured, Failure> {
+fn measure(subject: Subject, flags: &Flags, measured: &mut Measured) -> Result<(), Failure> {
     let quick = "[timing]\ninterval = \"50ms\"\ndead_after = \"300ms\"\n";
     let rig = match subject {
         Subject::Native => Rig::new(Ours::new(false, "")?),
@@ -122,7 +127,7 @@ fn measure(subject: Subject, flags: &Flags) -> Result<Measured, Failure> {
         Subject::Default => Rig::new(Peer::new("")?),
         Subject::Tuned => Rig::new(Peer::new(" token: 500\n token_coefficient: 0\n")?),
     };
-    events::all(&rig?, flags.runs, Duration::from_secs(flags.idle_s))
+    events::all(&rig?, flags.runs, Duration::from_secs(flags.idle_s), measured)
 }
 
 /// The load of the last minute.

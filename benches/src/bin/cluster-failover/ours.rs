@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::Failure;
 use crate::cluster::Cluster;
-use crate::rig::{NAMES, Rig, VIP, address, random, sibling};
+use crate::rig::{NAMES, Rig, VIP, address, output, random, sibling};
 
 /// Ours, with agents of the crates or with the peer's.
 pub(crate) struct Ours {
@@ -134,7 +134,7 @@ impl Cluster for Ours {
         let pid = fs::read_to_string(&mark)?;
         fs::remove_file(mark)?;
         if !self.ocf {
-            rig.output(host, Command::new("kill").args(["-9", pid.trim()]))?;
+            output(host, Command::new("kill").args(["-9", pid.trim()]))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use ha_lab::{Host, find_program};
 
 use crate::Failure;
 use crate::cluster::Cluster;
-use crate::rig::{NAMES, Rig, VIP, address, random};
+use crate::rig::{NAMES, Rig, VIP, address, output, random};
 
 const PROGRAMS: [&str; 7] = [
     "corosync",
@@ -53,10 +53,10 @@ impl Peer {
 
     fn corosync_conf(&self) -> String {
         let mut nodes = String::new();
-        for (number, name) in (1..).zip(NAMES) {
+        for (number, name) in ["1", "2", "3"].into_iter().zip(NAMES) {
             let address = address(name);
-            nodes +=
-                &format!("node {{\n name: {name}\n nodeid: {number}\n ring0_addr: {address}\n}}\n");
+            let ids = [" name: ", name, "\n nodeid: ", number, "\n ring0_addr: ", &address];
+            nodes.push_str(&["node {\n", &ids.concat(), "\n}\n"].concat());
         }
         format!(
             "totem {{\n version: 2\n cluster_name: bench\n transport: knet\n\
@@ -74,7 +74,7 @@ impl Peer {
 fn ask(rig: &Rig, arguments: &[&str]) -> Option<String> {
     rig.hosts().iter().filter(|host| !host.is_off()).find_map(|host| {
         let (program, rest) = arguments.split_first()?;
-        rig.output(host, Command::new(find_program(program)?).args(rest)).ok()
+        output(host, Command::new(find_program(program)?).args(rest)).ok()
     })
 }
 
@@ -119,11 +119,8 @@ fn resources(switch: &str) -> String {
         ("service", DUMMY, &[("state", "/run/bench/service")], 10),
         ("third", DUMMY, &[("state", "/run/bench/third")], 10),
     ] {
-        all += &format!(
-            "<primitive id='{id}' {kind}>{}{}</primitive>",
-            attributes(id, pairs),
-            monitor(id, every)
-        );
+        let inner = attributes(id, pairs) + &monitor(id, every);
+        all.push_str(&["<primitive id='", id, "' ", kind, ">", &inner, "</primitive>"].concat());
     }
     all + "</resources>"
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Measured {
     rows: BTreeMap<&'static str, Vec<f64>>,
     steps: BTreeMap<(bool, &'static str), Vec<f64>>,
+    /// Why not everything was measured.
+    pub(crate) ended_early: Option<String>,
 }
 
 impl Measured {
@@ -62,20 +64,27 @@ const STEPS: [&str; 7] = [
 ];
 
 pub(crate) fn table(columns: &[Column]) -> String {
-    let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
-    let mut text = format!("| | {} | peer / ours |\n", titles.join(" | "));
-    text += &format!("|---|{}---|\n", "---|".repeat(columns.len()));
+    let titles = columns.iter().map(|column| column.title.to_owned());
+    let mut text = line("", titles.chain(["peer / ours".to_owned()]));
+    text.push_str(&line("---", (0..=columns.len()).map(|_| "---".to_owned())));
     for (row, title) in ROWS {
         let cells = columns.iter().map(|column| cell(column.measured.rows.get(row)));
-        let cells: Vec<String> = cells.collect();
-        let ratio = if row.starts_with("load") || row == "margin" {
-            String::new()
-        } else {
-            ratios(columns, row)
-        };
-        text += &format!("| {title} | {} | {ratio} |\n", cells.join(" | "));
+        let bare = row.starts_with("load") || row == "margin";
+        let ratio = if bare { String::new() } else { ratios(columns, row) };
+        text.push_str(&line(title, cells.chain([ratio])));
+    }
+    for Column { title, measured, .. } in columns {
+        if let Some(why) = &measured.ended_early {
+            text.push_str(&["\n", title, ": ended early: ", why, "\n"].concat());
+        }
     }
     text
+}
+
+/// A line of a table.
+fn line(first: &str, cells: impl IntoIterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.into_iter().collect();
+    format!("| {first} | {} |\n", cells.join(" | "))
 }
 
 /// The peer's medians through that of ours with the same agents, in the order of the columns.
@@ -93,19 +102,14 @@ fn ratios(columns: &[Column], row: &str) -> String {
 /// Where the time of a node's loss goes, of our columns.
 pub(crate) fn steps(columns: &[Column]) -> String {
     let ours: Vec<&Column> = columns.iter().filter(|column| column.ours).collect();
-    let mut text = String::from("| since the loss of power, s |");
-    for column in &ours {
-        text += &format!(" {} | … of the leader |", column.title);
-    }
-    text += &format!("\n|---|{}\n", "---|---|".repeat(ours.len()));
+    let titles =
+        ours.iter().flat_map(|column| [column.title.to_owned(), "… of the leader".to_owned()]);
+    let mut text = line("since the loss of power, s", titles);
+    text.push_str(&line("---", ours.iter().flat_map(|_| ["---"; 2].map(str::to_owned))));
     for step in STEPS {
-        text += &format!("| {step} |");
-        for column in &ours {
-            for leader in [false, true] {
-                text += &format!(" {} |", cell(column.measured.steps.get(&(leader, step))));
-            }
-        }
-        text += "\n";
+        let pairs = ours.iter().flat_map(|column| [false, true].map(|leader| (column, leader)));
+        let cells = pairs.map(|(column, leader)| cell(column.measured.steps.get(&(leader, step))));
+        text.push_str(&line(step, cells));
     }
     text
 }
@@ -127,5 +131,6 @@ fn cell(values: Option<&Vec<f64>>) -> String {
 fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    let middle = |index: usize| values.get(index).copied().unwrap_or_default();
+    f64::midpoint(middle(values.len() / 2), middle(values.len().saturating_sub(1) / 2))
 }

@@ -98,15 +98,6 @@ impl Rig {
         boot(&*self.cluster, host, self.folder(), &self.lives)
     }
 
-    /// Runs a command on a host and returns what it writes.
-    pub(crate) fn output(&self, host: &Host, command: &mut Command) -> Result<String, Failure> {
-        let process = host.spawn(command)?;
-        let status = process.wait(Duration::from_secs(20));
-        let lines: Vec<String> = process.lines().into_iter().map(|line| line.text).collect();
-        let text = lines.join("\n");
-        if status?.success() { Ok(text) } else { Err(format!("{command:?}: {text}").into()) }
-    }
-
     /// What the programs of the nodes have written, with the node's name.
     pub(crate) fn lines(&self) -> Vec<(String, Line)> {
         let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,6 +179,15 @@ impl Rig {
         rest(Duration::from_millis(100));
         Ok(prober)
     }
+}
+
+/// Runs a command on a host and returns what it writes.
+pub(crate) fn output(host: &Host, command: &mut Command) -> Result<String, Failure> {
+    let process = host.spawn(command)?;
+    let status = process.wait(Duration::from_secs(20));
+    let lines: Vec<String> = process.lines().into_iter().map(|line| line.text).collect();
+    let text = lines.join("\n");
+    if status?.success() { Ok(text) } else { Err(format!("{command:?}: {text}").into()) }
 }
 
 /// The longest time without an answer since `began`.
