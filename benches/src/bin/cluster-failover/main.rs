@@ -8,7 +8,7 @@
 //!
 //! Three nodes share an address and two services; a client asks the address every millisecond.
 //! Needs root, and Debian's `pacemaker`, `corosync` and `resource-agents` for the peer; takes some
-//! six minutes and three more a run.
+//! five minutes and three more a run.
 
 use std::error::Error;
 use std::fs;
@@ -161,13 +161,13 @@ fn page(
     };
     let cores = std::thread::available_parallelism()?;
     Ok(format!(
-        "# Failover of a cluster\n\n{}\n{}, Linux {}, {cores} cores; \
+        "# Failover of a cluster\n\n{}\n\n{}, Linux {}, {cores} cores; \
          `cluster-failover --runs {}`. {peer}\n\n{}\n{}\n",
         include_str!("intro.md").trim(),
         said("date", "+%F")?,
         said("uname", "-r")?,
         flags.runs,
         report::table(columns),
-        include_str!("notes.md").replace("{steps}", &report::steps(columns)).trim(),
+        include_str!("notes.md").replace("{steps}", report::steps(columns).trim_end()).trim(),
     ))
 }
