@@ -30,7 +30,7 @@ mod rig;
 use ours::Ours;
 use peer::Peer;
 use report::{Column, Measured};
-use rig::{Rig, rest, sibling};
+use rig::{Rig, rest, sibling, sweep};
 
 type Failure = Box<dyn Error>;
 
@@ -83,6 +83,7 @@ const SUBJECTS: [(Subject, &str); 5] = [
 fn main() -> Result<(), Failure> {
     ha_lab::enter()?;
     let flags = Flags::parse();
+    sweep()?;
     for program in ["cluster-node", "hactl", "fence_lab"] {
         sibling(program)?;
     }

@@ -47,7 +47,7 @@ impl Rig {
     pub(crate) fn new(cluster: impl Cluster + 'static) -> Result<Self, Failure> {
         let lab = Lab::new()?;
         let lan = lab.network("lan")?;
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::Builder::new().prefix(&prefix(std::process::id())).tempdir()?;
         let path = folder.path().to_owned();
         let client = lab.host("client")?.join(&lan, "10.79.0.9/24")?;
         let switch = PowerSwitch::new(&lab, path.join("switch"))?;
@@ -204,6 +204,24 @@ fn boot(cluster: &dyn Cluster, host: &Host, folder: &Path, lives: &Lives) -> Res
     command.args(cluster.command(folder, name)?);
     let process = host.spawn(&mut command)?;
     lives.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_owned(), process));
+    Ok(())
+}
+
+fn prefix(pid: u32) -> String {
+    format!("cluster-failover-{pid}-")
+}
+
+/// Removes the folders that killed runs have left; all else of them went with them.
+pub(crate) fn sweep() -> Result<(), Failure> {
+    for entry in fs::read_dir(std::env::temp_dir())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix("cluster-failover-").and_then(|rest| rest.split('-').next());
+        let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+        if name.starts_with(&prefix(pid)) && !Path::new(&format!("/proc/{pid}")).exists() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
     Ok(())
 }
 
