@@ -1,9 +1,9 @@
 //! A node of a cluster, whole: membership, store, channels, executor, manager and control socket,
 //! from one configuration file.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use ha_agents::registry::Registry;
 use ha_core::config::ConfigError;
 use ha_core::driver::Task;
 use ha_core::id::Incarnation;
-use ha_core::time::{BootClock, Clock};
+use ha_core::time::{BootClock, Clock, WallTime};
 use ha_membership::mesh::{MeshError, MeshService};
 use ha_membership::store::{Formation, OpenError, RaftStore, RaftStoreConfig};
 use ha_membership::transport::channel::{
@@ -113,10 +113,13 @@ impl Node {
     pub async fn open(file: &NodeFile, agents: Registry) -> Result<Self, NodeError> {
         let clock = BootClock::new();
         let (now, wall) = (clock.now(), clock.wall());
-        let life = u64::try_from(wall.as_micros() / 1000).unwrap_or_default();
         let key = SharedKey::read(&file.key).map_err(NodeError::Key)?;
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true).mode(0o700).create(&file.data).map_err(|source| {
+            let folder = file.data.clone();
+            NodeError::Data { folder, source }
+        })?;
+        let life = next_life(&file.data, wall).map_err(|source| {
             let folder = file.data.clone();
             NodeError::Data { folder, source }
         })?;
@@ -192,6 +195,27 @@ impl Node {
         self.control.stop().await;
         left
     }
+}
+
+/// The number of this life: milliseconds of the calendar, and in any case more than that of the
+/// last life, which is on the disk, so that a calendar that was set back does no harm.
+fn next_life(folder: &Path, wall: WallTime) -> io::Result<u64> {
+    /// More than the views that a life sees.
+    const STEP: u64 = 1_000_000;
+    let file = folder.join("life");
+    let last = match std::fs::read_to_string(&file) {
+        Ok(text) => text.trim().parse::<u64>().ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let now = u64::try_from(wall.as_micros() / 1000).unwrap_or_default();
+    let life = last.map_or(now, |last| now.max(last.saturating_add(STEP)));
+    let new = folder.join("life.new");
+    let mut written = std::fs::File::create(&new)?;
+    writeln!(written, "{life}")?;
+    written.sync_all()?;
+    std::fs::rename(&new, &file)?;
+    Ok(life)
 }
 
 fn settings(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::guarantee::Guarantee;
-use ha_core::id::{FencingToken, NodeName, OpId, ResourceName};
+use ha_core::id::{FencingToken, Incarnation, NodeName, OpId, ResourceName};
 use ha_core::time::Instant;
 use ha_membership::quorum::Quorum;
 
@@ -36,6 +36,8 @@ const MAX_WORDS: usize = 100;
 pub(super) struct Fencing {
     /// The request under way.
     op: Option<OpId>,
+    /// The life that is to end; a later one has begun after the node was off.
+    life: Option<Incarnation>,
     tries: u32,
     again: Instant,
 }
@@ -292,8 +294,9 @@ impl Dc {
 
     fn fence(&mut self, scene: Scene<'_>, node: NodeName, out: &mut Vec<Output>) {
         let op = self.next_op();
+        let life = self.present_life(&node);
         let fencing = self.fencing.entry(node.clone()).or_default();
-        fencing.op = Some(op);
+        (fencing.op, fencing.life) = (Some(op), life);
         fencing.tries += 1;
         let reason = match self.standing(scene, &node) {
             Standing::Unclean { why, .. } => why.to_owned(),
@@ -309,6 +312,17 @@ impl Dc {
         out.push(Output::Fence { op, node, devices });
     }
 
+    /// The latest life of a node that is known.
+    fn present_life(&self, node: &NodeName) -> Option<Incarnation> {
+        let fate = self.ledger.as_ref().map(|(ledger, _)| ledger.fate(node));
+        let recorded = match fate {
+            Some(Fate::Member { life }) => Some(life),
+            Some(Fate::Off { life }) => life,
+            Some(Fate::Unknown) | None => None,
+        };
+        recorded.max(self.life(node))
+    }
+
     /// A fence device has answered; an error says why not, for a person.
     pub(in crate::manager) fn fenced(
         &mut self,
@@ -320,6 +334,7 @@ impl Dc {
         let Some(fencing) = self.fencing.get_mut(&node).filter(|f| f.op == Some(op)) else {
             return;
         };
+        let life = fencing.life;
         fencing.op = None;
         self.stale = true;
         let (confirmed, reason) = (result.is_ok(), result.err().unwrap_or_default());
@@ -332,20 +347,16 @@ impl Dc {
             return;
         }
         self.fencing.remove(&node);
+        if self.present_life(&node) > life {
+            return; // It is back already, and says itself what it runs.
+        }
         self.ghosts.remove(&node);
         let Some((ledger, _)) = &mut self.ledger else { return };
-        // The life that was to be fenced: a later one has begun after the node was off.
-        let life = match ledger.fate(&node) {
-            Fate::Member { life } => Some(life),
-            Fate::Off { life } => life,
-            Fate::Unknown => None,
-        };
-        let silent = self.peers.get(&node).is_some_and(|peer| peer.report.is_none());
-        let present = scene.view.members().get(&node).map(|member| member.incarnation);
-        let life = life.max(present.filter(|_| silent));
         if ledger.set_fate(&node, Fate::Off { life }) {
             self.dirty = true;
         }
+        // Nor may a decision that is just being written start anything on the strength of it.
+        self.withdraw();
         // What waited for it is decided anew, so that the store has the fencing before a start;
         // and the membership without the node may not be quorate.
         self.authorised.clear();

@@ -226,6 +226,23 @@ impl Dc {
         self.release(scene, out);
     }
 
+    /// Reads the ledger again: what was changed and not written is taken back.
+    fn forget_ledger(&mut self) {
+        self.ledger = None;
+        self.authorised.clear();
+        self.dirty = false;
+        if matches!(self.asked, Asked::Write { .. }) {
+            self.withdraw();
+        }
+    }
+
+    /// What the decision allows that is being written it allows no more.
+    fn withdraw(&mut self) {
+        if let Asked::Write { record, .. } = &mut self.asked {
+            *record = None;
+        }
+    }
+
     /// Writes the ledger if it has changed, with the decision if there is a new one.
     fn write(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
         if !matches!(self.asked, Asked::Nothing) {

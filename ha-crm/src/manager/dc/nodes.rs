@@ -283,10 +283,10 @@ impl Dc {
     }
 }
 
-/// Whether nothing runs on a node, and nothing is being done.
+/// Whether it is known that nothing runs on a node, and nothing is being done.
 fn idle(report: Option<&Arc<Report>>) -> bool {
     let mut known = report.into_iter().flat_map(|report| report.resources.values());
-    known.all(|known| !known.role.is_some_and(Role::is_active) && known.running.is_none())
+    known.all(|known| known.role.is_some_and(|role| !role.is_active()) && known.running.is_none())
 }
 
 fn resource_status(

@@ -2,6 +2,7 @@
 
 use ha_core::id::{NodeName, ResourceName};
 use ha_core::role::Role;
+use ha_membership::store::MAX_VALUE_LEN;
 
 use super::{Dc, Scene};
 use crate::manager::message::CommandAction;
@@ -14,7 +15,7 @@ impl Dc {
     pub(super) fn take_requests(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
         while let Some((to, request)) = self.requests.pop_front() {
             let response = match request {
-                Request::Apply { config } => self.apply(*config),
+                Request::Apply { config } => self.apply(*config).and_then(|()| self.fit()),
                 Request::CleanUp { resource } => self.clean_up(scene, &resource, out),
                 Request::Clear { resource } => self.change(|config| {
                     known(config, &resource)?;
@@ -69,6 +70,23 @@ impl Dc {
             raw.constraints.locations.extend(asked);
             ClusterConfig::try_from(raw).map_err(|error| Response::refused(error.to_string()))
         })
+    }
+
+    /// Whether the ledger has room in the store to grow; else the change is taken back by reading
+    /// what the store has.
+    fn fit(&mut self) -> Result<(), Response> {
+        let Some((ledger, _)) = &mut self.ledger else { return Ok(()) };
+        let (config, most) = (&ledger.config, MAX_VALUE_LEN / 2);
+        ledger.failures.retain(|resource, _| config.resources().contains_key(resource));
+        let len = ledger.encode().map_or(usize::MAX, |bytes| bytes.len());
+        if len <= most {
+            return Ok(());
+        }
+        self.forget_ledger();
+        Err(Response::refused(format!(
+            "resources: {len} bytes with what is known of them are not allowed: at most {most}; \
+             split the cluster"
+        )))
     }
 
     fn set_standby(&mut self, node: &NodeName, standby: bool) -> Result<(), Response> {

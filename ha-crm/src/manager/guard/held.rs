@@ -35,6 +35,8 @@ pub(super) struct Held {
     failures: u32,
     failed: Option<OperationName>,
     barred: bool,
+    /// It was active when it was cleaned up, and was not looked at since.
+    doubtful: bool,
     reason: String,
     pub(super) running: Option<Running>,
     /// The newest command for it.
@@ -49,10 +51,10 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Whether it may be active: it is, or is being started, or nobody knows.
+    /// Whether it may be active: it is, or is being started, or was until it was cleaned up.
     pub(super) fn may_be_active(&self) -> bool {
         let starting = self.running.is_some_and(|running| running.what == OperationName::Start);
-        starting || self.role.is_some_and(Role::is_active)
+        starting || self.role.map_or(self.doubtful, Role::is_active)
     }
 
     pub(super) fn report(&self) -> ResourceReport {
@@ -125,6 +127,7 @@ impl Held {
         if matches!(answer, Answer::Cancelled) {
             return None;
         }
+        self.doubtful = false;
         let (severity, role) = (answer.severity(operation), answer.role(operation));
         let (what, done) = match action {
             Action::Start => (OperationName::Start, Role::Started),
@@ -197,6 +200,7 @@ impl Held {
     /// Its failures are forgotten; where something is amiss nothing is known any more.
     pub(super) fn clean_up(&mut self) {
         if self.fault.is_some() || self.barred {
+            self.doubtful |= self.role.is_some_and(Role::is_active);
             self.role = None;
         }
         (self.fault, self.barred, self.failed) = (None, false, None);

@@ -21,7 +21,9 @@ use super::message::{Command, CommandAction, Message, Report, digest};
 use super::output::{Execution, Output};
 use super::settings::ManagerConfig;
 use crate::graph::ActionKind;
-use crate::model::{ClusterConfig, ClusterState, NodeStatus, OperationName, RawResource};
+use crate::model::{
+    ClusterConfig, ClusterState, NoQuorumPolicy, NodeStatus, OperationName, RawResource,
+};
 use crate::policy::{PolicyEngine, ScorePolicy};
 
 /// Operations that a node asks for by itself have ids from here on; the leaders' are below.
@@ -123,8 +125,8 @@ impl Guard {
         if changed {
             self.quorate = quorate;
             self.look = true;
-            self.stop_by = (!quorate && self.config.safeguards.stop_deadline)
-                .then(|| now + self.config.stop_within);
+            let stops = !quorate && self.config.safeguards.stop_deadline && self.must_stop();
+            self.stop_by = stops.then(|| now + self.config.stop_within);
             out.push(Output::Event(if quorate {
                 ManagerEvent::QuorumGained
             } else {
@@ -141,9 +143,23 @@ impl Guard {
         changed
     }
 
+    /// Whether the cluster wants what is at-most-one to stop without quorum: not if a person has
+    /// it left alone, or frozen; the others then rely on fencing alone.
+    fn must_stop(&self) -> bool {
+        let options = self.cluster.options();
+        !options.maintenance && options.no_quorum_policy != NoQuorumPolicy::Freeze
+    }
+
     /// What has not stopped in time makes the node a danger.
     fn fence_itself(&self, out: &mut Vec<Output>) {
+        let config = &self.cluster;
+        let managed = |name: &ResourceName| {
+            let group = config.groups().values().find(|group| group.members.contains(name));
+            config.resources().get(name).is_none_or(|definition| definition.managed)
+                && group.is_none_or(|group| group.managed)
+        };
         let single = self.resources.iter().filter(|(name, _)| self.is_single(name));
+        let single = single.filter(|(name, _)| managed(name));
         let active = single.filter(|(_, held)| held.may_be_active());
         let resources: Vec<_> = active.map(|(name, _)| name.clone()).collect();
         if !resources.is_empty() {
@@ -246,7 +262,8 @@ impl Guard {
         }
         let definition = self.cluster.resources().get(resource).cloned();
         let held = self.resources.entry(resource.clone()).or_default();
-        if held.running.is_some() || held.not_before > now {
+        let rests = held.not_before > now && what != OperationName::Stop;
+        if held.running.is_some() || rests {
             return;
         }
         if !held.may_be_active() || held.definition.is_none() {

@@ -34,23 +34,46 @@ impl Agents {
         let resource = order.resource().clone();
         let current = || self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current().get(&resource) != Some(&digest) {
-            let parameters = &order.context.parameters;
-            let found = self.registry.resolve(&resource, &agent, parameters).await;
-            let found = found.unwrap_or_else(|error| {
-                tracing::error!(%resource, agent, %error, "no agent");
-                let mut reason = error.to_string();
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    reason = format!("{reason}: {cause}");
-                    source = cause.source();
+            match self.find(&resource, &agent, &order.context.parameters).await {
+                Ok(found) => {
+                    self.executor.add(resource.clone(), found);
+                    current().insert(resource, digest);
                 }
-                Arc::new(Missing { outcome: error.outcome(), reason })
-            });
-            self.executor.add(resource.clone(), found);
-            current().insert(resource, digest);
+                Err(missing) => {
+                    tracing::error!(%resource, agent, missing.reason, "no agent");
+                    self.executor.add(resource.clone(), Arc::new(missing));
+                    // Looked for again at the next operation.
+                    current().remove(&resource);
+                }
+            }
         }
         if self.executor.submit(order).await.is_err() {
             tracing::error!("the executor has ended");
+        }
+    }
+
+    /// The agent, if it is there; a script that gives no metadata is asked again, as the computer
+    /// may have been short of something.
+    async fn find(
+        &self,
+        resource: &ResourceName,
+        agent: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<Arc<dyn ResourceAgent>, Missing> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.registry.resolve(resource, agent, parameters).await {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            // Nothing can have been started by an agent that is not there, or with parameters that
+            // it does not take. Of any other trouble nobody knows.
+            let outcome = error.outcome();
+            let absent = matches!(outcome, Outcome::NotInstalled | Outcome::NotConfigured);
+            if absent || tries == TRIES {
+                return Err(Missing { absent, outcome, reason: chain(&error) });
+            }
         }
     }
 
@@ -76,10 +99,25 @@ impl Agents {
     }
 }
 
-/// Stands for an agent that this node does not have, or that refuses its parameters: nothing can
-/// run by it, so there is nothing to stop.
+/// How often a script is asked for its metadata.
+const TRIES: u32 = 3;
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Stands for an agent that cannot be used on this node. If it is absent, or refuses its
+/// parameters, nothing can run by it, and there is nothing to stop; else nobody knows.
 #[derive(Debug)]
 struct Missing {
+    absent: bool,
     outcome: Outcome,
     reason: String,
 }
@@ -91,12 +129,19 @@ impl ResourceAgent for Missing {
     }
 
     async fn stop(&self, _: &OpContext) -> OpResult {
-        Ok(Report::success())
+        if self.absent {
+            return Ok(Report::success());
+        }
+        Ok(Report::new(Outcome::GenericError, self.reason.clone()))
     }
 
     async fn monitor(&self, _: &OpContext, check: Check) -> OpResult {
         // To a probe "not installed" means that it does not run here, and cannot.
-        let outcome = if check.role.is_none() { Outcome::NotInstalled } else { self.outcome };
+        let outcome = match (check.role, self.absent) {
+            (None, true) => Outcome::NotInstalled,
+            (None, false) => Outcome::GenericError,
+            (Some(_), _) => self.outcome,
+        };
         Ok(Report::new(outcome, self.reason.clone()))
     }
 }

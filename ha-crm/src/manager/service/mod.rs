@@ -235,7 +235,10 @@ impl Ask {
         if leader == self.me {
             let (answer, answered) = oneshot::channel();
             self.own.send((request, answer)).await.map_err(|_| AskError::Ended)?;
-            return answered.await.map_err(|_| AskError::Ended);
+            return match tokio::time::timeout(limit, answered).await {
+                Ok(answer) => answer.map_err(|_| AskError::Ended),
+                Err(_) => Err(AskError::NoLeader),
+            };
         }
         let version = || AskError::Version { leader: leader.clone() };
         let bytes = serde_json::to_vec(&request).map_err(|_| version())?;

@@ -51,6 +51,8 @@ pub(crate) struct Model {
     pub(crate) troubled: bool,
     /// How often the leader changes without need, in each slice.
     pub(crate) churn: f64,
+    /// How late nodes learn of a new leader at the latest; the old one goes on until then.
+    pub(crate) told_within: Duration,
     ledger: Option<(Ledger, Revision)>,
     revision: u64,
     term: u64,
@@ -86,6 +88,7 @@ impl Model {
             names,
             troubled: true,
             churn: 0.002,
+            told_within: 150 * MS,
             ledger: None,
             revision: 0,
             term: 0,
@@ -242,7 +245,7 @@ impl Model {
                 self.told[node] = self.term;
                 let leader = self.leader.map(|leader| self.names[leader.get()].clone());
                 let input = Input::Leadership { term: Term::new(self.term), leader };
-                let at = self.now + self.rng.between(MS, 150 * MS);
+                let at = self.now + self.rng.between(MS, self.told_within);
                 self.later.push((at, index, input));
             }
             if let Some((ledger, revision)) = &self.ledger
@@ -307,12 +310,16 @@ pub(crate) fn act(world: &mut World<Host>) -> Result<(), Violation> {
             let mut model = model.borrow_mut();
             model.fenced += 1;
             model.holders.retain(|_, holder| *holder != target);
-            let at = now + model.rng.between(500 * MS, 4000 * MS);
+            let at = now + model.rng.between(200 * MS, 4000 * MS);
             model.restarts.push((at, target));
         }
+        let mut model = model.borrow_mut();
         let result = if device == Device::Works { Ok(()) } else { Err("no answer".to_owned()) };
-        let name = model.borrow().names[target.get()].clone();
-        world.input(by, BothInput::Manager(Box::new(Input::Fenced(op, name, result))))?;
+        let name = model.names[target.get()].clone();
+        // Some devices answer only when the node has long been back.
+        let longest = if model.chance(0.2) { 3000 * MS } else { 20 * MS };
+        let at = now + model.rng.between(Duration::ZERO, longest);
+        model.later.push((at, by, Input::Fenced(op, name, result)));
     }
     let outages = std::mem::take(&mut model.borrow_mut().outages);
     for Outage::Itself(node) in outages {

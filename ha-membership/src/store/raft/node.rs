@@ -104,6 +104,7 @@ impl Node {
 
     /// Has a write go through the log; only on the leader.
     pub(super) async fn propose(&self, proposal: Proposal) -> Result<Outcome, Failure> {
+        self.may_lead()?;
         let (answer, answered) = oneshot::channel();
         if self.proposals.send(Ask { proposal, answer }).await.is_err() {
             return Err(Failure::NotLeader); // shut down
@@ -114,6 +115,7 @@ impl Node {
 
     /// The entry after which a read that begins now may be answered; only on the leader.
     pub(super) async fn read_index(&self) -> Result<Option<u64>, Failure> {
+        self.may_lead()?;
         match self.raft.ensure_linearizable().await {
             Ok(log_id) => Ok(log_id.map(|log_id| log_id.index)),
             Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_))) => {
@@ -121,6 +123,13 @@ impl Node {
             }
             Err(error) => Err(Failure::Unknown(error.to_string())),
         }
+    }
+
+    /// A leader that may not lead does nothing that the others would hear: else they would go on
+    /// following it.
+    fn may_lead(&self) -> Result<(), Failure> {
+        let may = self.campaigning.load(Ordering::SeqCst) || self.config.members.len() == 1;
+        if may { Ok(()) } else { Err(Failure::NotLeader) }
     }
 
     /// Whether what a leader sends may be taken.
