@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use ha_core::driver::pause;
@@ -85,22 +86,24 @@ impl Family {
     }
 }
 
-/// Whether nobody of the process group is alive; `false` where that cannot be seen. Zombies are
-/// dead: nothing of them runs or is open.
-pub(crate) fn is_dead(group: Pid) -> bool {
+/// Whether somebody of the process group is alive; `None` where that cannot be seen.
+pub(crate) fn lives(group: Pid) -> Option<bool> {
     // A `/proc` of another process namespace shows other numbers.
     let own = std::process::id();
-    if fs::read_link("/proc/self").ok() != Some(own.to_string().into()) {
-        return false;
+    if fs::read_link("/proc/self").ok()? != Path::new(&own.to_string()) {
+        return None;
     }
-    let group = group.as_raw_nonzero().get();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return false;
-    };
+    let entries = fs::read_dir("/proc").ok()?;
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    // A leader that has ended may have threads that have not.
-    let alive = |stat: &Stat| stat.threads > 1 || !matches!(stat.state, 'Z' | 'X');
-    !ids.filter_map(stat).any(|(stat, _)| stat.group == group && alive(&stat))
+    let processes = ids.filter_map(|id| Some(stat(id)?.0));
+    Some(has_living(group.as_raw_nonzero().get(), processes))
+}
+
+/// Whether one of the processes is of the group and alive. Zombies are dead: nothing of them runs
+/// or is open; but a leader that has ended may have threads that have not.
+fn has_living(group: i32, mut processes: impl Iterator<Item = Stat>) -> bool {
+    processes
+        .any(|stat| stat.group == group && (stat.threads > 1 || !matches!(stat.state, 'Z' | 'X')))
 }
 
 struct Stat {
@@ -113,7 +116,10 @@ struct Stat {
 
 /// Reads `/proc/PID/stat`; the name in it may have spaces and parentheses.
 fn stat(pid: i32) -> Option<(Stat, String)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(text: &str) -> Option<(Stat, String)> {
     let (head, tail) = text.rsplit_once(") ")?;
     let name = head.split_once('(')?.1.to_owned();
     let mut fields = tail.split(' ');
@@ -142,5 +148,35 @@ fn describe(pid: i32, stat: &Stat, name: &str) -> ProcessState {
         state: stat.state,
         waits_in: if waits_in == "0" { String::new() } else { waits_in },
         command: if command.is_empty() { format!("[{name}]") } else { command },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of the kernel's with these values.
+    fn process(name: &str, state: char, group: i32, threads: u32) -> Stat {
+        let line = format!(
+            "7 ({name}) {state} 1 {group} 5 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 {threads} 0 99 0"
+        );
+        parse(&line).expect("a line").0
+    }
+
+    #[test]
+    fn only_a_member_that_can_still_do_something_counts_as_alive() {
+        let lives = |processes: Vec<Stat>| has_living(40, processes.into_iter());
+        assert!(!lives(Vec::new()));
+        assert!(!lives(vec![process("a", 'Z', 40, 1), process("b", 'X', 40, 1)]), "all are dead");
+        assert!(!lives(vec![process("a", 'R', 41, 1)]), "a stranger");
+        assert!(lives(vec![process("a", 'Z', 40, 2)]), "a thread is left");
+        for state in ['D', 'R', 'S', 'T'] {
+            assert!(lives(vec![process("a", 'Z', 40, 1), process("x) Z (y", state, 40, 1)]));
+        }
+    }
+
+    #[test]
+    fn the_own_group_lives() {
+        assert_ne!(lives(rustix::process::getpgrp()), Some(false));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::driver::{Readiness, pause};
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
     test_kill_process_group, waitid,
@@ -15,12 +16,20 @@ use tokio::process::{Child, Command};
 use crate::family;
 use crate::native::warden::Warden;
 
-/// How many milliseconds killed members of a group have to be gone. What is left then are zombies
-/// whose parent does not reap them: they do nothing.
+/// How many milliseconds killed members of a group have to be gone. What is left then, and is not
+/// seen alive in the process table, is taken for zombies whose parent does not reap them: they do
+/// nothing.
 const BURIAL_POLLS: u32 = 1_000;
 
 /// After how many of them the process table is searched for members that are alive.
 const DEAD_POLLS: u32 = 5;
+
+/// How often a member that is seen alive is looked at again: one that gives much memory back, or
+/// waits for a disk, takes longer to die.
+const LIVING_POLLS: u32 = 180;
+
+/// The time between two of these looks.
+const LIVING_POLL: Duration = Duration::from_millis(50);
 
 /// A child that leads a process group of its own; dropping it kills the group.
 ///
@@ -85,22 +94,29 @@ impl Group {
     /// Whether the leader has ended.
     pub(crate) fn has_exited(&self) -> bool {
         // An error means that there is no such child any more.
-        ended(WaitId::Pid(self.leader)).unwrap_or(true)
+        self.reaped || ended(WaitId::Pid(self.leader)).unwrap_or(true)
     }
 
     /// Asks the group to end, kills it after `grace`, and reaps the leader.
     ///
+    /// It fails as [`reap`](Self::reap) does.
+    ///
     /// Cancel safe: called again, it begins again.
     pub(crate) async fn end(&mut self, grace: Duration) -> io::Result<ExitStatus> {
-        self.signal(Signal::TERM);
-        tokio::select! { biased;
-            ended = self.exited() => ended?,
-            late = pause(grace) => late?,
+        if !self.reaped {
+            self.signal(Signal::TERM);
+            tokio::select! { biased;
+                ended = self.exited() => ended?,
+                late = pause(grace) => late?,
+            }
         }
         self.reap().await
     }
 
     /// Kills what is left of the group, reaps the leader and waits until the others are gone.
+    ///
+    /// It fails with `TimedOut` while a killed member is seen alive after 10 s, as one that waits
+    /// for a device that does not answer; called again, it waits again.
     ///
     /// Cancel safe: called again, it goes on.
     pub(crate) async fn reap(&mut self) -> io::Result<ExitStatus> {
@@ -114,17 +130,34 @@ impl Group {
         self.warden = None;
         self.reaped = true;
         let status = self.child.wait().await?;
+        self.burial().await?;
+        Ok(status)
+    }
+
+    /// Waits until nobody of the killed group is alive.
+    async fn burial(&self) -> io::Result<()> {
+        // Also a member that this process may not signal is one.
+        let is_empty = || test_kill_process_group(self.leader) == Err(Errno::SRCH);
         for poll in 1..=BURIAL_POLLS {
-            if test_kill_process_group(self.leader).is_err() {
-                break;
-            }
             // A stop in a hurry must not wait for a first process that is slow to bury its dead.
-            if poll % DEAD_POLLS == 0 && family::is_dead(self.leader) {
-                break;
+            if is_empty() || (poll % DEAD_POLLS == 0 && family::lives(self.leader) == Some(false)) {
+                return Ok(());
             }
             pause(Duration::from_millis(1)).await?;
         }
-        Ok(status)
+        for _ in 0..LIVING_POLLS {
+            // What cannot be seen are zombies of another process namespace.
+            if is_empty() || family::lives(self.leader) != Some(true) {
+                return Ok(());
+            }
+            pause(LIVING_POLL).await?;
+        }
+        let group = self.leader;
+        let why = format!(
+            "cannot end process group {}: a killed member is still alive; look what it waits for",
+            group.as_raw_nonzero()
+        );
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

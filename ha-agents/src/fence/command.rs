@@ -268,7 +268,12 @@ async fn converse(group: &mut Group, input: String) -> io::Result<Answer> {
         end = exited => { end?; (Vec::new(), Vec::new()) }
     };
     group.exited().await?;
-    Ok(Answer { status: group.reap().await?, output, errors })
+    let status = match group.reap().await {
+        // The leader's answer holds, also where a helper of it waits for a dead device.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => group.child.wait().await?,
+        ended => ended?,
+    };
+    Ok(Answer { status, output, errors })
 }
 
 /// Reads to the end; keeps the first [`MAX_OUTPUT`] bytes.

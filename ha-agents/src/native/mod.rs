@@ -1,6 +1,8 @@
 //! Agents written in Rust: no shell, no fork for a monitor.
 
 #[cfg(feature = "tokio")]
+mod claim;
+#[cfg(feature = "tokio")]
 mod closure;
 #[cfg(feature = "tokio")]
 mod deaths;

@@ -13,6 +13,7 @@ use ha_core::time::{BootClock, Clock as _, Instant};
 use rustix::process::Signal;
 use tokio::process::Command;
 
+use super::claim::{Claim, Claimed};
 use super::holders;
 use super::mountinfo::{self, Mounted};
 use crate::agent::{
@@ -24,6 +25,9 @@ use crate::run::{Ended, run};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often a start looks for its source, and a stop tries again.
 const POLL: Duration = Duration::from_millis(50);
+/// How long a monitor asks again whether a disk that seems free of mounts is in use: what has just
+/// been unmounted may take a moment.
+const IN_USE: Duration = Duration::from_millis(500);
 /// The longest time between SIGTERM and SIGKILL to those who hold the file system.
 const HOLDERS_GRACE: Duration = Duration::from_secs(2);
 /// The file that a monitor of depth 20 writes.
@@ -49,7 +53,12 @@ const CHECK_FILE: &str = ".ha-mount-check";
 /// do the work, and `stat`, `dd` the checks: a system call on a dead disk or server does not come
 /// back, and a program can be left behind where a thread of this process cannot.
 ///
-/// Mounts of the same disk in namespaces of others (containers) are not seen.
+/// A block device is in use as long as one mount of it is, also one that this process cannot see:
+/// in a namespace of others (a container), of a `mount` that hangs, or taken off lazily. The kernel
+/// is asked, by opening the device exclusively for a moment. While it is, a stop does not succeed,
+/// and a monitor that finds nothing mounted answers a failure. That takes the right to open the
+/// device (root has it), and is not asked of other sources, nor while the device is mounted
+/// elsewhere in this namespace.
 ///
 /// ```no_run
 /// use ha_agents::native::Mount;
@@ -63,6 +72,7 @@ pub struct Mount {
     fstype: Option<String>,
     options: String,
     kill_holders: bool,
+    claim: Claim,
 }
 
 impl Mount {
@@ -76,6 +86,7 @@ impl Mount {
             fstype: None,
             options: String::new(),
             kill_holders: false,
+            claim: Claim::default(),
         }
     }
 
@@ -157,10 +168,7 @@ impl Mount {
         }
         let Ok(metadata) = fs::metadata(&path) else { return false };
         if metadata.file_type().is_block_device() {
-            let device = metadata.rdev();
-            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            return mounted.device == format!("{major}:{minor}")
-                || fs::canonicalize(&mounted.source).is_ok_and(|source| source == path);
+            return is_of(mounted, &path, &metadata);
         }
         let loop_file = format!("/sys/dev/block/{}/loop/backing_file", mounted.device);
         fs::read_to_string(loop_file).is_ok_and(|file| Path::new(file.trim_end()) == path)
@@ -183,6 +191,53 @@ impl Mount {
             Ok(State::Other(format!("{source} ({fstype}) is mounted at {at}, not {ours}")))
         };
         tokio::task::spawn_blocking(look).await?
+    }
+
+    /// The source, if it is a block device of which no mount is in the kernel's list.
+    fn unlisted(&self) -> io::Result<Option<PathBuf>> {
+        let Some(path) = self.path().filter(|_| !self.is_bind()) else { return Ok(None) };
+        let Ok(path) = fs::canonicalize(path) else { return Ok(None) };
+        let Ok(metadata) = fs::metadata(&path) else { return Ok(None) };
+        if !metadata.file_type().is_block_device() {
+            return Ok(None);
+        }
+        let listed = mountinfo::read()?.iter().any(|mounted| is_of(mounted, &path, &metadata));
+        Ok((!listed).then_some(path))
+    }
+
+    /// Why nothing mounted does not mean that nothing is in use, if it does not: asks until
+    /// `retry`, and waits for the kernel's word until `end`.
+    async fn in_use(&self, retry: Instant, end: Instant) -> io::Result<Option<String>> {
+        let mut busy = false;
+        loop {
+            let agent = self.clone();
+            let device = tokio::task::spawn_blocking(move || agent.unlisted()).await??;
+            let Some(device) = device else { return Ok(None) };
+            let (answer, device) = (self.claim.ask(&device, end).await?, device.display());
+            if answer == Claimed::Free {
+                return Ok(None);
+            }
+            busy |= answer == Claimed::Busy;
+            let now = BootClock::new().now();
+            if now < retry {
+                pause(POLL.min(retry.since(now))).await?;
+            } else if busy {
+                return Ok(Some(format!(
+                    "the file system on {device} is still in use: by another mount namespace or a mount that hangs"
+                )));
+            } else {
+                return Ok(Some(format!(
+                    "cannot tell whether {device} is in use: the kernel does not answer; look at the disk"
+                )));
+            }
+        }
+    }
+
+    /// The answer of a stop that finds nothing mounted.
+    async fn gone(&self, context: &OpContext, end: Instant) -> io::Result<Report> {
+        // A moment more for the kernel's word, as also an `umount` may have taken until the end.
+        let why = self.in_use(end, end + context.timeout / 10).await?;
+        Ok(why.map_or_else(Report::success, |why| Report::new(Outcome::GenericError, why)))
     }
 
     /// What is wrong with the settings on this node, if anything is.
@@ -263,13 +318,13 @@ impl Mount {
         let agent = self.clone();
         let place = tokio::task::spawn_blocking(move || agent.place()).await;
         let place = place.map_err(io::Error::from).flatten().map_err(failed)?;
-        let Some(place) = place else { return Ok(Report::success()) };
+        let Some(place) = place else { return self.gone(context, end).await.map_err(failed) };
         let mut asked = false;
         loop {
             // The last one mounted first: it may lie in or over an earlier one.
             let all = mountinfo::read().map_err(failed)?;
             let Some(top) = all.iter().rev().find(|mounted| mounted.at.starts_with(&place)) else {
-                return Ok(Report::success());
+                return self.gone(context, end).await.map_err(failed);
             };
             let said = call("umount", &["--"], &top.at, context).await.map_err(failed)?;
             let Some(said) = said else { continue };
@@ -294,9 +349,14 @@ impl Mount {
 
     async fn look(&self, context: &OpContext, check: Check) -> OpResult {
         let failed = |source| io_error(context, "monitor", source);
+        let (begin, end) = (BootClock::new().now(), nearly(context));
         let place = match self.state().await.map_err(failed)? {
             State::Ours(place) => place,
-            State::Free => return Ok(Report::new(Outcome::NotRunning, "")),
+            State::Free => {
+                let why = self.in_use(end.min(begin + IN_USE), end).await.map_err(failed)?;
+                let free = || Report::new(Outcome::NotRunning, "");
+                return Ok(why.map_or_else(free, |why| Report::new(Outcome::GenericError, why)));
+            }
             State::Other(reason) => return Ok(Report::new(Outcome::GenericError, reason)),
         };
         let mut said = None;
@@ -316,6 +376,14 @@ impl Mount {
         }
         Ok(said.map_or_else(Report::success, |said| Report::new(Outcome::GenericError, said)))
     }
+}
+
+/// Whether what is mounted is the block device at `path`, which has no links in it.
+fn is_of(mounted: &Mounted, path: &Path, metadata: &fs::Metadata) -> bool {
+    let device = metadata.rdev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    mounted.device == format!("{major}:{minor}")
+        || fs::canonicalize(&mounted.source).is_ok_and(|source| source == path)
 }
 
 /// What the kernel says of the directory.

@@ -37,7 +37,8 @@ type ReadyFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 ///   tell; else when it has been executed.
 /// - A stop sends SIGTERM to the group at once, after [`stop_grace`](Self::stop_grace) SIGKILL, or
 ///   earlier, at half of the operation's timeout, so that also a stop in a hurry ends in time; it
-///   reaps. When it succeeds, nobody of the group is left. A descendant that makes a session of
+///   reaps. When it succeeds, nobody of the group is alive; while a killed member of it still is,
+///   as one that waits for a dead disk, it fails, and so does a monitor. A descendant that makes a session of
 ///   its own (a daemon) escapes: use programs that stay in the foreground.
 /// - Dropping the agent kills the group. When this program dies without that, even by SIGKILL, the
 ///   group is killed by a small process that waits for just that, a `/bin/sh`; it starts right
@@ -159,8 +160,10 @@ impl Process {
     }
 
     async fn bring_up(&self, context: &OpContext, running: &mut Option<Group>) -> OpResult {
-        if running.as_ref().is_some_and(Group::has_exited) {
-            self.bury(running).await;
+        if running.as_ref().is_some_and(Group::has_exited)
+            && let Err(report) = self.bury(running).await
+        {
+            return Ok(report);
         }
         if running.is_none() {
             match Group::spawn_guarded(&mut self.command(context)) {
@@ -173,8 +176,10 @@ impl Process {
         }
         while !self.is_ready().await {
             if running.as_ref().is_none_or(Group::has_exited) {
-                let reason = self.bury(running).await;
-                return Ok(Report::new(Outcome::GenericError, reason));
+                return Ok(match self.bury(running).await {
+                    Ok(reason) => Report::new(Outcome::GenericError, reason),
+                    Err(report) => report,
+                });
             }
             if let Err(error) = pause(READY_POLL).await {
                 return Ok(Report::new(Outcome::GenericError, error.to_string()));
@@ -186,25 +191,32 @@ impl Process {
     async fn look(&self, running: &mut Option<Group>) -> OpResult {
         match running {
             None => Ok(Report::new(Outcome::NotRunning, "")),
-            Some(group) if group.has_exited() => {
-                Ok(Report::new(Outcome::NotRunning, self.bury(running).await))
-            }
+            Some(group) if group.has_exited() => Ok(match self.bury(running).await {
+                Ok(reason) => Report::new(Outcome::NotRunning, reason),
+                Err(report) => report,
+            }),
             Some(_) if self.is_ready().await => Ok(Report::success()),
             Some(_) => Ok(Report::new(Outcome::GenericError, "it runs but does not serve")),
         }
     }
 
     /// Reaps a leader that has ended, with what is left of its group; says how it ended.
-    async fn bury(&self, running: &mut Option<Group>) -> String {
+    ///
+    /// The group is kept, and the answer is a failure, as long as a member of it is alive.
+    async fn bury(&self, running: &mut Option<Group>) -> Result<String, Report> {
         let Some(group) = running.as_mut() else {
-            return String::new();
+            return Ok(String::new());
         };
         self.life.fell();
-        let end = group.reap().await;
-        *running = None;
-        match end {
-            Ok(status) => format!("the process ended: {status}"),
-            Err(error) => format!("the process ended: {error}"),
+        match group.reap().await {
+            Ok(status) => {
+                *running = None;
+                Ok(format!("the process ended: {status}"))
+            }
+            Err(error) => {
+                let reason = format!("the process ended, but not its group: {error}");
+                Err(Report::new(Outcome::GenericError, reason))
+            }
         }
     }
 

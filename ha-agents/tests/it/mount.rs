@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ha_agents::native::Mount;
+use ha_agents::native::{Mount, Process};
 use ha_agents::{Check, OpContext, Outcome, Report, ResourceAgent};
 use ha_core::driver::pause;
 use ha_lab::Lab;
 use tempfile::TempDir;
 
-use super::{block_on, context};
+use super::{block_on, context, line_in, runs};
 
 /// Set in a test that was started again on a host.
 const INSIDE: &str = "HA_AGENTS_TEST_MOUNT";
@@ -212,5 +212,106 @@ fn an_image_is_waited_for_and_mounted_through_a_loop_device() {
         assert_eq!(std::fs::read_to_string(at.join("data")).expect("there"), "kept");
         assert_eq!(monitor(&read_only, 20).await.outcome, Outcome::Success);
         stops(&read_only).await;
+    });
+}
+
+/// A loop device with an empty ext4 in it.
+struct Disk(String);
+
+impl Disk {
+    /// `None`: this machine lets no loop device be made; said so.
+    fn new(dir: &Path) -> Option<Self> {
+        let mkfs = ha_lab::require_program("mkfs.ext4")?;
+        let losetup = ha_lab::require_program("losetup")?;
+        let image = dir.join("image");
+        std::fs::File::create(&image).expect("made").set_len(4 << 20).expect("sized");
+        let made = Command::new(losetup).args(["--find", "--show"]).arg(&image).output();
+        let made = made.expect("losetup");
+        if !made.status.success() {
+            let why = String::from_utf8_lossy(&made.stderr);
+            ha_lab::skip(format_args!("no loop device may be made: {}", why.trim()));
+            return None;
+        }
+        let disk = Self(String::from_utf8(made.stdout).expect("a path").trim().to_owned());
+        let made = Command::new(mkfs).args(["-q", "-F", &disk.0]).status();
+        assert!(made.expect("mkfs").success());
+        Some(disk)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Also while it is mounted: it goes with the mount then.
+        Command::new("losetup").args(["--detach", &self.0]).status().ok();
+    }
+}
+
+#[test]
+fn a_disk_that_another_mount_namespace_has_is_not_stopped() {
+    on_a_host(async |dir| {
+        let (Some(disk), at) = (Disk::new(dir), folder(dir, "at")) else { return };
+        let agent = Mount::new(&disk.0, &at).fstype("ext4");
+        assert_eq!(monitor(&agent, 0).await.outcome, Outcome::NotRunning);
+        stops(&agent).await;
+        starts(&agent).await;
+        // A new namespace has copies of all mounts, which do not go with ours.
+        let elsewhere = "unshare -m --propagation private sh -c 'touch $READY; exec sleep 1000'";
+        let mut other = Squatter::new(dir, &format!("exec {elsewhere}"));
+        let hurry = context().timeout(Duration::from_millis(800));
+        for _ in 0..2 {
+            let report = agent.stop(&hurry).await.expect("an answer before the time is up");
+            assert_eq!(report.outcome, Outcome::GenericError);
+            assert!(report.reason.contains("is still in use"), "{}", report.reason);
+        }
+        let probe = agent.monitor(&hurry, Check::PROBE).await.expect("an answer");
+        assert_eq!(probe.outcome, Outcome::GenericError, "active: {}", probe.reason);
+        // A stop under way sees the end of it.
+        let work = context();
+        let ends = async {
+            pause(Duration::from_millis(200)).await.expect("a timer");
+            other.0.kill().expect("killed");
+        };
+        let (report, ()) = tokio::join!(agent.stop(&work), ends);
+        assert_eq!(report.expect("an answer").outcome, Outcome::Success);
+        stops(&agent).await;
+    });
+}
+
+#[test]
+fn a_process_that_not_even_sigkill_ends_is_not_stopped() {
+    on_a_host(async |dir| {
+        let (Some(disk), at) = (Disk::new(dir), folder(dir, "at")) else { return };
+        if ha_lab::require_program("fsfreeze").is_none() {
+            return;
+        }
+        let freeze = |how: &str| {
+            let done = Command::new("fsfreeze").arg(how).arg(&at).status();
+            assert!(done.expect("fsfreeze").success());
+        };
+        let disk = Mount::new(&disk.0, &at).fstype("ext4");
+        starts(&disk).await;
+        let file = dir.join("child");
+        // A member of the group that writes, and has to wait until the file system thaws.
+        let script = "touch $AT/written & echo $! > $CHILD; exec sleep 1000";
+        let agent = Process::new("/bin/sh").arg("-c").arg(script);
+        let agent = agent.env("AT", &at).env("CHILD", &file);
+        freeze("--freeze");
+        agent.start(&context()).await.expect("an answer");
+        let child = line_in(&file).await;
+        while !std::fs::read_to_string(format!("/proc/{child}/stat"))
+            .expect("there")
+            .contains(") D ")
+        {
+            pause(Duration::from_millis(2)).await.expect("a timer");
+        }
+        let hurry = context().timeout(Duration::from_secs(2));
+        let stopped = agent.stop(&hurry).await;
+        let looked = agent.monitor(&hurry, Check::PROBE).await;
+        let alive = runs(&child);
+        freeze("--unfreeze");
+        assert!(alive && stopped.is_err() && looked.is_err(), "{alive} {stopped:?} {looked:?}");
+        assert_eq!(agent.stop(&context()).await.expect("an answer").outcome, Outcome::Success);
+        assert!(!runs(&child));
+        stops(&disk).await;
     });
 }
