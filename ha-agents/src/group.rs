@@ -88,6 +88,10 @@ impl Group {
     /// Cancel safe: the group is let go from the first poll on.
     pub(crate) async fn release(&mut self) -> io::Result<ExitStatus> {
         self.reaped = true;
+        if let Some(warden) = &mut self.warden {
+            warden.dismiss().await;
+        }
+        self.warden = None;
         self.child.wait().await
     }
 

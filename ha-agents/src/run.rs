@@ -26,6 +26,15 @@ const MARK: &str = "HA_OPERATION";
 
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
+/// Who ends a run when this process is killed by `SIGKILL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// Nobody: the run changes nothing, and is not worth another process.
+    Nobody,
+    /// A warden: a start that goes on would be a surprise to whoever takes over.
+    Warden,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -48,12 +57,16 @@ pub(crate) async fn run(
     mut command: Command,
     limit: Duration,
     grace: Duration,
+    guard: Guard,
 ) -> io::Result<Ended> {
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
     let mark = format!("{}-{number}", std::process::id());
     command.env(MARK, &mark).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let began = BootClock::new().now();
-    let mut group = Group::spawn(&mut command)?;
+    let mut group = match guard {
+        Guard::Nobody => Group::spawn(&mut command)?,
+        Guard::Warden => Group::spawn_guarded(&mut command)?,
+    };
     let family =
         Family { leader: group.leader().as_raw_nonzero().get(), mark: format!("{MARK}={mark}") };
     let (mut output, mut errors) = (Kept::default(), Kept::default());

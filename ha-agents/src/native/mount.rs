@@ -20,7 +20,7 @@ use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
 };
 use crate::outcome::Outcome;
-use crate::run::{Ended, run};
+use crate::run::{Ended, Guard, run};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often a start looks for its source, and a stop tries again.
@@ -416,7 +416,8 @@ async fn call(
     command.args(args).arg(last).env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/");
     // The operation's own limit comes first, and drops this.
     let limit = context.timeout.saturating_mul(2);
-    match Box::pin(run(command, limit, Duration::ZERO)).await? {
+    let guard = if program == "stat" { Guard::Nobody } else { Guard::Warden };
+    match Box::pin(run(command, limit, Duration::ZERO, guard)).await? {
         Ended::Exited(status, _) if status.success() => Ok(None),
         Ended::Exited(status, details) => {
             // The first line says what is wrong; `mount` ends with a hint at the kernel's log.

@@ -14,7 +14,7 @@ use super::metadata::{AgentMetadata, MetadataError};
 use super::script::{Script, refusal};
 use crate::agent::{Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 use crate::outcome::Outcome;
-use crate::run::{Ended, run};
+use crate::run::{Ended, Guard, run};
 
 /// Runs an OCF resource agent: `$OCF_ROOT/resource.d/PROVIDER/TYPE`.
 ///
@@ -30,6 +30,8 @@ use crate::run::{Ended, run};
 ///   reaped. That includes those that have left the process group, but not a daemon in a session
 ///   of its own: that is the resource, and the agent's stop finds it.
 /// - What an agent leaves running when it answers stays.
+/// - When this program dies during an operation, even by SIGKILL, the agent's process group is
+///   killed, as that of a native process is; but a monitor or validation, which changes nothing.
 ///
 /// Promotion scores are set by agents with Pacemaker's programs (`crm_attribute`, `attrd_updater`);
 /// where these are not installed `ocf:pacemaker:Stateful` goes on without, agents that read
@@ -180,7 +182,7 @@ impl OcfBuilder {
             return Err(OcfError::Name { agent });
         };
         let command = self.script.call("meta-data", &instance);
-        let text = match run(command, self.timeout, self.script.grace).await {
+        let text = match run(command, self.timeout, self.script.grace, Guard::Nobody).await {
             Ok(Ended::Exited(status, details)) if status.success() => details.output,
             Ok(Ended::Exited(status, details)) => {
                 let words = details.errors.lines().last().unwrap_or_default();

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::agent::{AgentError, OpContext, OpResult, Report, RunDetails};
 use crate::outcome::Outcome;
-use crate::run::{Ended, run};
+use crate::run::{Ended, Guard, run};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The marker of the standard, before the reason on standard error.
@@ -77,7 +77,11 @@ impl Script {
         if let Some(depth) = depth {
             command.env("OCF_CHECK_LEVEL", depth.to_string());
         }
-        match run(command, context.timeout, self.grace).await {
+        let guard = match action {
+            "monitor" | "validate-all" => Guard::Nobody,
+            _ => Guard::Warden,
+        };
+        match run(command, context.timeout, self.grace, guard).await {
             Ok(Ended::Exited(status, details)) => Ok(answer(status, details)),
             Ok(Ended::TimedOut(diagnosis)) => Err(AgentError::TimedOut {
                 resource: context.resource.clone(),

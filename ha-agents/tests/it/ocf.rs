@@ -12,7 +12,7 @@ use ha_core::effect::Effect;
 use super::{block_on, context, executable, line_in, runs};
 
 /// An agent `ocf:test:NAME` whose actions are `body`.
-fn script(root: &Path, name: &str, body: &str) {
+pub(super) fn script(root: &Path, name: &str, body: &str) {
     let folder = root.join("resource.d/test");
     fs::create_dir_all(&folder).expect("a folder");
     let text = format!(

@@ -55,20 +55,10 @@ fn the_program_is_told_its_resource_and_its_fencing_token() {
     });
 }
 
-#[test]
-fn a_parent_killed_by_sigkill_takes_the_group_along() {
+/// Runs the test again as a parent that starts something and says its number; kills the parent,
+/// and waits until what it has started is gone.
+fn dies_with_its_parent(test: &str) {
     let dir = tempfile::tempdir().expect("a directory");
-    if let Some(file) = std::env::var_os(PARENT) {
-        // The parent: starts the group, says so and waits for its death.
-        return block_on(async {
-            let agent = stubborn(file.as_ref());
-            agent.start(&context()).await.expect("an answer");
-            let child = line_in(file.as_ref()).await;
-            println!("\nstarted {child}");
-            std::future::pending::<()>().await;
-        });
-    }
-    let test = "process::a_parent_killed_by_sigkill_takes_the_group_along";
     let mut parent = Command::new(std::env::current_exe().expect("a path"))
         .args([test, "--exact", "--nocapture"])
         .env(PARENT, dir.path().join("child"))
@@ -87,5 +77,40 @@ fn a_parent_killed_by_sigkill_takes_the_group_along() {
         while runs(&child) {
             pause(Duration::from_millis(2)).await.expect("a timer");
         }
+    });
+}
+
+#[test]
+fn a_parent_killed_by_sigkill_takes_the_group_along() {
+    let Some(file) = std::env::var_os(PARENT) else {
+        return dies_with_its_parent("process::a_parent_killed_by_sigkill_takes_the_group_along");
+    };
+    // The parent: starts the group, says so and waits for its death.
+    block_on(async {
+        let agent = stubborn(file.as_ref());
+        agent.start(&context()).await.expect("an answer");
+        let child = line_in(file.as_ref()).await;
+        println!("\nstarted {child}");
+        std::future::pending::<()>().await;
+    });
+}
+
+#[test]
+fn a_parent_killed_by_sigkill_takes_an_operation_along() {
+    let Some(file) = std::env::var_os(PARENT) else {
+        return dies_with_its_parent(
+            "process::a_parent_killed_by_sigkill_takes_an_operation_along",
+        );
+    };
+    let file = std::path::PathBuf::from(file);
+    block_on(async {
+        let root = file.parent().expect("a directory");
+        super::ocf::script(root, "slow", STUBBORN);
+        let agent = ha_agents::ocf::Ocf::builder("test", "slow").root(root).env("CHILD", &file);
+        let agent = agent.load().await.expect("an agent");
+        let context = context().parameter("file", "x");
+        let told = async { println!("\nstarted {}", line_in(&file).await) };
+        let (started, ()) = tokio::join!(agent.start(&context), told);
+        started.expect("killed before");
     });
 }
