@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Output};
 
 use ha_crm::manager::{Request, Response};
+use ha_lab::switch::SwitchFailure;
 
 use crate::rig::{NAMES, Rig, active, all_runs, eventually};
 
@@ -69,14 +70,20 @@ fn a_corrupt_store_is_left_alone_and_its_node_catches_up_without_it() {
         let rig = Rig::new(SERVICE);
         rig.wait("all runs", all_runs);
         rig.order(&Request::Standby { node: "n2".parse().expect("a name") });
+        // It stays off until its disk is damaged.
+        rig.switch.fail(SwitchFailure::Refuses);
         rig.host("n3").power_off().expect("off");
         let store = rig.folder.path().join("data-n3/store");
         let damaged = vec![0x5a; 4096];
         let good = fs::read(&store).expect("a store");
         fs::write(&store, &damaged).expect("damaged");
+        let lives = rig.count_lives("n3");
+        rig.switch.mend();
         eventually("the switch has given it power again", || !rig.host("n3").is_off());
         // Its node ended with an error; the file is as it was.
-        eventually("it ends", || rig.last_life("n3").status().is_some());
+        eventually("it ends", || {
+            rig.count_lives("n3") > lives && rig.last_life("n3").status().is_some()
+        });
         assert_eq!(fs::read(&store).expect("still there"), damaged);
         let text = error(&run(&rig, "n3"));
         assert!(text.contains("store") && text.contains(&store.display().to_string()), "{text}");
