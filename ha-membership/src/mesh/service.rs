@@ -129,8 +129,10 @@ impl MeshService {
     }
 
     /// Follows until when this node is quorate even if it hears nobody any more, on the clock of
-    /// [`BootClock`], up to half a heartbeat interval less; `None` while it is not. See
-    /// [`Mesh::quorate_until`].
+    /// [`BootClock`]; `None` while it is not. See [`Mesh::quorate_until`].
+    ///
+    /// Wakes its readers when quorum is gained or lost or ends earlier than was said. Each heartbeat
+    /// moves the end on without a wake-up: look again before what was last read ends.
     #[must_use]
     pub fn quorum(&self) -> watch::Receiver<Option<Instant>> {
         self.quorum.clone()
@@ -252,20 +254,13 @@ impl Driver {
         }
     }
 
-    /// Tells until when this node is quorate, in steps of half an interval: each heartbeat moves
-    /// it, and who follows it need not wake up for each.
+    /// Tells until when this node is quorate; who follows it need not wake up for each heartbeat.
     fn tell_quorum(&self) {
-        let (until, step) = (self.mesh.quorate_until(), self.mesh.config().interval() / 2);
+        let until = self.mesh.quorate_until();
         self.until.send_if_modified(|told| {
-            let news = match (*told, until) {
-                (Some(told), Some(until)) => until < told || until.since(told) > step,
-                (None, None) => false,
-                (Some(_), None) | (None, Some(_)) => true,
-            };
-            if news {
-                *told = until;
-            }
-            news
+            let goes_on = matches!((*told, until), (Some(told), Some(until)) if told <= until);
+            let before = std::mem::replace(told, until);
+            !goes_on && before != until
         });
     }
 

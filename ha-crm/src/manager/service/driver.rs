@@ -58,6 +58,10 @@ pub(super) struct Driver {
     /// Orders for the executor, which must stay in their order.
     orders: mpsc::UnboundedSender<Execution>,
     work: JoinSet<()>,
+    /// What the manager knows of the quorum.
+    quorate_until: Option<Instant>,
+    /// When to look at it again.
+    look_again: Option<Instant>,
     left: bool,
     _serving: Vec<Serving>,
 }
@@ -111,6 +115,8 @@ impl Driver {
             ended,
             orders,
             work,
+            quorate_until: None,
+            look_again: None,
             left: false,
             _serving: serving,
         }
@@ -131,15 +137,17 @@ impl Driver {
         let (clock, mut out, mut stopping) = (BootClock::new(), Vec::new(), false);
         while !self.left {
             let input = tokio::select! { biased;
-                input = watches.next() => Some(input),
+                input = watches.next() => input,
                 () = stop.wait(), if !stopping => { stopping = true; Some(Input::Leave) }
                 Some(output) = self.results.recv() => Some(Input::Executed(output)),
                 Some(input) = self.ended.recv() => Some(input),
                 Some((from, message)) = self.inbox.recv() => Some(Input::Heard(from, message)),
                 Some((request, answer)) = self.requests.recv() => Some(self.asks(request, answer)),
-                due = self.alarm.until(self.manager.deadline()) => { due?; None }
+                due = self.alarm.until(self.deadline()) => { due?; None }
             };
             let now = clock.now();
+            // First of all, whatever woke it up: until when this node may act.
+            self.look_at_quorum(now, &watches, &mut out);
             match input {
                 Some(input) => {
                     if let Input::Ledger(ledger) = &input {
@@ -162,6 +170,21 @@ impl Driver {
         drop(self.mesh.leave().await);
         self.store.shutdown().await;
         Ok(())
+    }
+
+    fn look_at_quorum(&mut self, now: Instant, watches: &Watches, out: &mut Vec<Output>) {
+        let until = *watches.quorum.borrow();
+        if until != self.quorate_until {
+            self.quorate_until = until;
+            self.manager.handle(now, Input::Quorum(until), out);
+        }
+        // Long before it ends: whoever looks too late has lost quorum, also if it was regained.
+        self.look_again = until.map(|until| now + until.since(now) / 2);
+    }
+
+    /// When to wake up at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        [self.manager.deadline(), self.look_again].into_iter().flatten().min()
     }
 
     fn asks(&mut self, request: Request, answer: oneshot::Sender<Response>) -> Input {
@@ -243,13 +266,16 @@ impl Driver {
 }
 
 impl Watches {
-    async fn next(&mut self) -> Input {
+    /// What changed; nothing if it is the quorum, which is looked at in any case.
+    async fn next(&mut self) -> Option<Input> {
         tokio::select! { biased;
-            Ok(()) = self.quorum.changed() => Input::Quorum(*self.quorum.borrow_and_update()),
-            Ok(()) = self.views.changed() => Input::View(Arc::clone(&self.views.borrow_and_update())),
+            Ok(()) = self.quorum.changed() => None,
+            Ok(()) = self.views.changed() => {
+                Some(Input::View(Arc::clone(&self.views.borrow_and_update())))
+            }
             Ok(()) = self.leadership.changed() => {
                 let Leadership { term, leader, .. } = self.leadership.borrow_and_update().clone();
-                Input::Leadership { term, leader }
+                Some(Input::Leadership { term, leader })
             }
             else => std::future::pending().await,
         }
