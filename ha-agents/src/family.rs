@@ -88,6 +88,11 @@ impl Family {
 
 /// Whether somebody of the process group is alive; `None` where that cannot be seen.
 pub(crate) fn lives(group: Pid) -> Option<bool> {
+    Some(has_living(group.as_raw_nonzero().get(), all()?.into_iter().map(|(_, stat)| stat)))
+}
+
+/// All processes, by number; `None` where they cannot be seen.
+pub(crate) fn all() -> Option<Vec<(i32, Stat)>> {
     // A `/proc` of another process namespace shows other numbers.
     let own = std::process::id();
     if fs::read_link("/proc/self").ok()? != Path::new(&own.to_string()) {
@@ -95,27 +100,32 @@ pub(crate) fn lives(group: Pid) -> Option<bool> {
     }
     let entries = fs::read_dir("/proc").ok()?;
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let processes = ids.filter_map(|id| Some(stat(id)?.0));
-    Some(has_living(group.as_raw_nonzero().get(), processes))
+    Some(ids.filter_map(|id| Some((id, stat(id)?.0))).collect())
 }
 
-/// Whether one of the processes is of the group and alive. Zombies are dead: nothing of them runs
-/// or is open; but a leader that has ended may have threads that have not.
+/// Whether one of the processes is of the group and alive.
 fn has_living(group: i32, mut processes: impl Iterator<Item = Stat>) -> bool {
-    processes
-        .any(|stat| stat.group == group && (stat.threads > 1 || !matches!(stat.state, 'Z' | 'X')))
+    processes.any(|stat| stat.group == group && stat.is_alive())
 }
 
-struct Stat {
+pub(crate) struct Stat {
     state: char,
     parent: i32,
-    group: i32,
-    session: i32,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
     threads: i32,
 }
 
+impl Stat {
+    /// Whether it can still do something. Zombies are dead: nothing of them runs or is open; but a
+    /// leader that has ended may have threads that have not.
+    pub(crate) const fn is_alive(&self) -> bool {
+        self.threads > 1 || !matches!(self.state, 'Z' | 'X')
+    }
+}
+
 /// Reads `/proc/PID/stat`; the name in it may have spaces and parentheses.
-fn stat(pid: i32) -> Option<(Stat, String)> {
+pub(crate) fn stat(pid: i32) -> Option<(Stat, String)> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 

@@ -39,7 +39,7 @@
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
-//!   `fence::FenceCommand` and `fence::Device`, the `registry`, and the driver of the [`executor`].
+//!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the driver of the [`executor`].
 
 #![forbid(unsafe_code)]
 
@@ -51,6 +51,8 @@ mod family;
 pub mod fence;
 #[cfg(feature = "tokio")]
 mod group;
+#[cfg(feature = "tokio")]
+pub mod leftovers;
 pub mod native;
 #[cfg(feature = "ocf")]
 pub mod ocf;

@@ -9,6 +9,8 @@ mod executor;
 mod executor_laws;
 #[path = "it/fence.rs"]
 mod fence;
+#[path = "it/leftovers.rs"]
+mod leftovers;
 #[path = "it/metadata.rs"]
 mod metadata;
 #[path = "it/mount.rs"]

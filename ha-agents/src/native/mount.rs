@@ -19,6 +19,7 @@ use super::mountinfo::{self, Mounted};
 use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
 };
+use crate::leftovers;
 use crate::outcome::Outcome;
 use crate::run::{Ended, Guard, run};
 
@@ -414,6 +415,7 @@ async fn call(
 ) -> io::Result<Option<String>> {
     let mut command = Command::new(program);
     command.args(args).arg(last).env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/");
+    leftovers::mark(&mut command, context);
     // The operation's own limit comes first, and drops this.
     let limit = context.timeout.saturating_mul(2);
     let guard = if program == "stat" { Guard::Nobody } else { Guard::Warden };

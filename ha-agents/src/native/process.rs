@@ -19,6 +19,7 @@ use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
 };
 use crate::group::Group;
+use crate::leftovers;
 use crate::native::deaths::{Deaths, Life};
 use crate::outcome::Outcome;
 
@@ -31,7 +32,8 @@ type ReadyFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 ///
 /// - The environment is empty but for `PATH`, what [`env`](Self::env) gives, and what the cluster
 ///   tells at the start: `HA_RESOURCE`, the name of the resource, and `HA_FENCING_TOKEN`, the meta
-///   attribute `fencing-token` if there is one, for the program to show to its storage. Stdin is
+///   attribute `fencing-token` if there is one, for the program to show to its storage; and by what
+///   it is found again, `HA_NODE` and `HA_SESSION` ([`leftovers`]). Stdin is
 ///   empty, stdout and stderr are the parent's.
 /// - A start returns when the program serves, if [`ready_when`](Self::ready_when) says how to
 ///   tell; else when it has been executed.
@@ -153,6 +155,7 @@ impl Process {
         if let Some(token) = context.meta.get("fencing-token") {
             command.env("HA_FENCING_TOKEN", token);
         }
+        leftovers::mark(&mut command, context);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }

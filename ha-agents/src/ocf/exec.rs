@@ -20,7 +20,8 @@ use crate::run::{Ended, Guard, run};
 ///
 /// - The environment is empty but for what the standard names, `PATH`, `LC_ALL=C`,
 ///   `HA_LOGFACILITY=none` (the agents' log goes to standard error, which is kept),
-///   `HA_OPERATION`, by which all processes of an operation are found again, and what
+///   `HA_OPERATION`, by which all processes of an operation are found again, as by
+///   `HA_NODE` and `HA_SESSION` ([`leftovers`](crate::leftovers)), and what
 ///   [`env`](OcfBuilder::env) gives. No shell sees a parameter.
 /// - Before a start, promote, reload, validate or migration the parameters are checked against the
 ///   agent's metadata: a missing one is [`Outcome::NotConfigured`] and nothing runs; an unknown

@@ -11,6 +11,7 @@ use ha_core::id::ResourceName;
 use tokio::process::Command;
 
 use crate::agent::{AgentError, OpContext, OpResult, Report, RunDetails};
+use crate::leftovers;
 use crate::outcome::Outcome;
 use crate::run::{Ended, Guard, run};
 
@@ -74,6 +75,7 @@ impl Script {
             }
             command.env(name, value);
         }
+        leftovers::mark(&mut command, context);
         if let Some(depth) = depth {
             command.env("OCF_CHECK_LEVEL", depth.to_string());
         }
@@ -121,9 +123,11 @@ fn variables(action: &str, context: &OpContext) -> BTreeMap<String, String> {
         ("CRM_meta_interval", millis(context.interval.unwrap_or_default())),
     ];
     let own = own.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value));
-    let meta = context.meta.iter().map(|(name, value)| {
-        (format!("OCF_RESKEY_CRM_meta_{}", name.replace('-', "_")), value.clone())
-    });
+    // The mark is for us, and in the environment already.
+    let meta =
+        context.meta.iter().filter(|(name, _)| *name != leftovers::NODE).map(|(name, value)| {
+            (format!("OCF_RESKEY_CRM_meta_{}", name.replace('-', "_")), value.clone())
+        });
     let parameters = context.parameters.iter();
     let parameters = parameters.map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone()));
     parameters.chain(meta).chain(own).collect()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use ha_agents::leftovers;
 use ha_agents::native::{Mount, Process};
 use ha_agents::{Check, OpContext, Outcome, Report, ResourceAgent};
 use ha_core::driver::pause;
@@ -296,7 +297,8 @@ fn a_process_that_not_even_sigkill_ends_is_not_stopped() {
         let agent = Process::new("/bin/sh").arg("-c").arg(script);
         let agent = agent.env("AT", &at).env("CHILD", &file);
         freeze("--freeze");
-        agent.start(&context()).await.expect("an answer");
+        let mark = format!("frozen-{}", std::process::id());
+        agent.start(&context().meta(leftovers::NODE, &mark)).await.expect("an answer");
         let child = line_in(&file).await;
         while !std::fs::read_to_string(format!("/proc/{child}/stat"))
             .expect("there")
@@ -307,11 +309,15 @@ fn a_process_that_not_even_sigkill_ends_is_not_stopped() {
         let hurry = context().timeout(Duration::from_secs(2));
         let stopped = agent.stop(&hurry).await;
         let looked = agent.monitor(&hurry, Check::PROBE).await;
+        let left = leftovers::end(&mark, Duration::from_millis(300)).await;
         let alive = runs(&child);
         freeze("--unfreeze");
         assert!(alive && stopped.is_err() && looked.is_err(), "{alive} {stopped:?} {looked:?}");
+        let left = left.expect_err("somebody is alive").to_string();
+        assert!(left.contains(&format!("still alive: {child}")), "{left}");
         assert_eq!(agent.stop(&context()).await.expect("an answer").outcome, Outcome::Success);
         assert!(!runs(&child));
+        leftovers::end(&mark, Duration::ZERO).await.expect("nobody");
         stops(&disk).await;
     });
 }
