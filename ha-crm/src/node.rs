@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ha_agents::executor::Limits;
+use ha_agents::leftovers;
 use ha_agents::registry::Registry;
 use ha_core::config::ConfigError;
 use ha_core::driver::Task;
@@ -28,6 +29,8 @@ use crate::manager::{Ask, Parts, Request, Response, Service, ServiceError, Told}
 
 /// The least and the most time between two heartbeats of the store's leader.
 const STORE_HEARTBEAT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+/// How long what an earlier life has started may take to die.
+const LEFTOVERS_LIMIT: Duration = Duration::from_secs(10);
 /// How long a request to the leader may take.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
@@ -85,6 +88,11 @@ pub enum NodeError {
     /// The shared key cannot be used.
     #[error("cannot start the node: its key cannot be used; see the cause")]
     Key(#[source] KeyFileError),
+    /// What an earlier life of this program has started cannot be ended.
+    #[error(
+        "cannot start the node: processes of its earlier life do not end; see the cause, and reboot"
+    )]
+    Leftovers(#[source] io::Error),
     /// The other nodes could not hear it.
     #[error("cannot start the node: its membership does not open; see the cause")]
     Mesh(#[source] MeshError),
@@ -130,8 +138,11 @@ impl Node {
         let session = SessionId::random().map_err(NodeError::Seal)?;
         let sealed = Sealed::new([(1, key)], session).map_err(NodeError::Seal)?;
 
+        let mark = file.data.canonicalize().unwrap_or_else(|_| file.data.clone());
+        let mark = mark.display().to_string();
         let channels = Channels::bind(channels).await.map_err(NodeError::Channels)?;
         let store = RaftStore::open(store, &channels).await.map_err(NodeError::Store)?;
+        end_leftovers(&mark).await.map_err(NodeError::Leftovers)?;
         let mesh = MeshService::spawn(mesh, Some(sealed)).await.map_err(NodeError::Mesh)?;
         let formation = store.formation();
         let shared = Arc::new(store.clone());
@@ -140,7 +151,8 @@ impl Node {
             file::SelfFence::Reboot => Some(Arc::new(reboot) as crate::manager::SelfFence),
         };
         let limits = Limits::default();
-        let parts = Parts { mesh, store, channels, agents, limits, self_fence };
+        let mark = Some(mark);
+        let parts = Parts { mesh, store, channels, agents, limits, mark, self_fence };
         let service = Service::new(manager, parts).map_err(NodeError::Service)?;
         let (ask, events) = (service.ask(), service.teller());
         let handler = Arc::new(Leader(ask.clone()));
@@ -194,6 +206,24 @@ impl Node {
         let left = self.task.stop().await.map_err(io::Error::other)?;
         self.control.stop().await;
         left
+    }
+}
+
+/// Ends what an earlier life of this program has started and could not end, before the others hear
+/// of this one: a probe would not find it.
+async fn end_leftovers(mark: &str) -> io::Result<()> {
+    match leftovers::end(mark, LEFTOVERS_LIMIT).await {
+        Ok(ended) => {
+            if !ended.is_empty() {
+                tracing::warn!(?ended, "processes of an earlier life were killed");
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            tracing::warn!(%error, "processes of an earlier life are not looked for");
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 

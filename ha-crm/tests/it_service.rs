@@ -185,6 +185,7 @@ async fn node(
         channels,
         agents: Registry::new(),
         limits: Limits::default(),
+        mark: None,
         self_fence: None,
     };
     let service = Service::new(config.build().expect("valid"), parts).expect("started");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ha_agents::executor::ExecutorHandle;
+use ha_agents::leftovers;
 use ha_agents::registry::Registry;
 use ha_agents::{Check, OpContext, OpResult, Outcome, Report, ResourceAgent};
 use ha_core::id::ResourceName;
@@ -19,18 +20,23 @@ use crate::model::ClusterConfig;
 pub(super) struct Agents {
     registry: Registry,
     executor: ExecutorHandle,
+    /// What children are marked with.
+    mark: Option<String>,
     /// What the executor has, by what it was made from.
     current: Mutex<BTreeMap<ResourceName, u64>>,
 }
 
 impl Agents {
-    pub(super) fn new(registry: Registry, executor: ExecutorHandle) -> Self {
-        Self { registry, executor, current: Mutex::default() }
+    pub(super) fn new(registry: Registry, executor: ExecutorHandle, mark: Option<String>) -> Self {
+        Self { registry, executor, mark, current: Mutex::default() }
     }
 
     /// Gives an order to the executor, with its agent.
     pub(super) async fn execute(&self, execution: Execution) {
-        let Execution { agent, digest, order } = execution;
+        let Execution { agent, digest, mut order } = execution;
+        if let Some(mark) = &self.mark {
+            order.context = order.context.meta(leftovers::NODE, mark);
+        }
         let resource = order.resource().clone();
         let current = || self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current().get(&resource) != Some(&digest) {

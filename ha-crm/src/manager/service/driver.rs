@@ -87,7 +87,7 @@ impl Driver {
         let handle = executor.handle();
         let (done, ended) = mpsc::unbounded_channel();
         let (orders, mut ordered) = mpsc::unbounded_channel();
-        let agents = Arc::new(Agents::new(parts.agents, handle.clone()));
+        let agents = Arc::new(Agents::new(parts.agents, handle.clone(), parts.mark));
         let (giver, mut work) = (Arc::clone(&agents), JoinSet::new());
         work.spawn(async move {
             while let Some(order) = ordered.recv().await {
@@ -136,6 +136,7 @@ impl Driver {
         let executor = self.executor.take().map(executor::Service::spawn);
         let (clock, mut out, mut stopping) = (BootClock::new(), Vec::new(), false);
         while !self.left {
+            let deadline = self.deadline();
             let input = tokio::select! { biased;
                 input = watches.next() => input,
                 () = stop.wait(), if !stopping => { stopping = true; Some(Input::Leave) }
@@ -143,7 +144,7 @@ impl Driver {
                 Some(input) = self.ended.recv() => Some(input),
                 Some((from, message)) = self.inbox.recv() => Some(Input::Heard(from, message)),
                 Some((request, answer)) = self.requests.recv() => Some(self.asks(request, answer)),
-                due = self.alarm.until(self.deadline()) => { due?; None }
+                due = self.alarm.until(deadline) => { due?; None }
             };
             let now = clock.now();
             // First of all, whatever woke it up: until when this node may act.

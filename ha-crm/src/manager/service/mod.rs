@@ -51,6 +51,10 @@ pub struct Parts {
     pub agents: Registry,
     /// How much runs at once.
     pub limits: Limits,
+    /// What the processes of resources are marked with, for
+    /// [`leftovers::end`](ha_agents::leftovers::end) in a next life of this program; unique among
+    /// the managers of one computer. `None`: they are not.
+    pub mark: Option<String>,
     /// What to do when a resource cannot be stopped in time without quorum. `None`: nothing more
     /// than saying so; the others then rely on fencing alone.
     pub self_fence: Option<SelfFence>,
