@@ -73,6 +73,7 @@ pub struct Mount {
     fstype: Option<String>,
     options: String,
     kill_holders: bool,
+    exclusive: bool,
     claim: Claim,
 }
 
@@ -87,6 +88,7 @@ impl Mount {
             fstype: None,
             options: String::new(),
             kill_holders: false,
+            exclusive: true,
             claim: Claim::default(),
         }
     }
@@ -102,6 +104,15 @@ impl Mount {
     #[must_use]
     pub fn options(mut self, options: impl Into<String>) -> Self {
         self.options = options.into();
+        self
+    }
+
+    /// Sets whether a device that is mounted nowhere here must be free as well: not in use by
+    /// another mount namespace of this computer, or by a mount that hangs. Default: yes. Say no
+    /// where several nodes share one kernel, as in a laboratory.
+    #[must_use]
+    pub const fn exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
         self
     }
 
@@ -209,6 +220,9 @@ impl Mount {
     /// Why nothing mounted does not mean that nothing is in use, if it does not: asks until
     /// `retry`, and waits for the kernel's word until `end`.
     async fn in_use(&self, retry: Instant, end: Instant) -> io::Result<Option<String>> {
+        if !self.exclusive {
+            return Ok(None);
+        }
         let mut busy = false;
         loop {
             let agent = self.clone();
@@ -462,6 +476,11 @@ impl ResourceAgent for Mount {
                 parameter("fstype", "its type, such as ext4", Some("")),
                 parameter("options", "mount options, with commas between", Some("")),
                 parameter("kill_holders", "whether a stop kills who holds it", Some("false")),
+                parameter(
+                    "exclusive",
+                    "whether the device must be free when stopped",
+                    Some("true"),
+                ),
             ],
             ..Metadata::new("mount", "Mounts a file system")
         }

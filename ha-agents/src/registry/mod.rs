@@ -32,7 +32,7 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 /// | name | agent | parameters |
 /// |---|---|---|
 /// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`) |
-/// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders` |
+/// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders`, `exclusive` |
 /// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
 /// | `ocf:PROVIDER:TYPE` | `Ocf` (feature `ocf`) | those of its metadata |
 ///

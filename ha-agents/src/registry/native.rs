@@ -50,6 +50,7 @@ pub(super) fn mount(given: &BTreeMap<String, String>) -> Made {
         mount = mount.options(options);
     }
     mount = mount.kill_holders(parameters.flag("kill_holders").unwrap_or_default());
+    mount = mount.exclusive(parameters.flag("exclusive").unwrap_or(true));
     parameters.finish(Arc::new(mount))
 }
 

@@ -109,7 +109,7 @@ parameters = {{ socket = {switch} }}
 
 [resources.disk]
 agent = "native:mount"
-parameters = {{ source = {source:?}, directory = {directory}, {fstype}options = {options:?} }}
+parameters = {{ source = {source:?}, directory = {directory}, {fstype}options = {options:?}, exclusive = false }}
 
 [resources.service]
 agent = "native:process"
