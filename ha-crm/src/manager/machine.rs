@@ -206,7 +206,8 @@ impl Machine for Manager {
     type Input = Input;
     type Output = Output;
     /// At the most every resource on every node gets a command, an event and an order in each
-    /// round; a configuration has at most 1,000,000 of such pairs.
+    /// round. Their pairs are far below 1,000,000: the ledger, one value of the store, has no room
+    /// for more than some 10,000 resources, and the store has at most nine members.
     const MAX_OUTPUTS: usize = MAX_ROUNDS * 4_000_000;
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
