@@ -49,8 +49,16 @@
 mod address;
 pub mod announce;
 pub mod backend;
+pub mod bfd;
+pub mod carp;
+#[cfg(feature = "tokio")]
+pub mod guardian;
+#[cfg(feature = "tokio")]
+mod holder;
+pub mod keepalived;
 mod manager;
 pub mod net;
+pub mod track;
 pub mod vrrp;
 
 pub use address::{AddressError, VirtualAddress};

@@ -6,8 +6,6 @@
 mod checksum;
 mod config;
 mod effects;
-#[cfg(feature = "tokio")]
-mod holder;
 mod router;
 #[cfg(feature = "tokio")]
 mod service;

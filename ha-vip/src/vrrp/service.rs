@@ -13,13 +13,13 @@ use ha_core::time::{BootClock, Clock, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::effects::{Input, Output, RouterEvent, StateName};
-use super::holder::Holder;
 use super::router::{Router, Stats};
 use super::socket::VrrpSocket;
 use super::{RouterConfig, VRRP_PROTOCOL};
 use crate::address::VirtualAddress;
 use crate::announce::Announcer;
 use crate::backend::AddressBackend;
+use crate::holder::Holder;
 use crate::manager::{Holding, VipError, VipManager};
 
 /// Commands that wait for the driver; more are refused by making the caller wait.
@@ -244,7 +244,7 @@ impl Service {
         });
     }
 
-    fn settled(&mut self, now: Instant, settled: super::holder::Settled) -> Option<Input> {
+    fn settled(&mut self, now: Instant, settled: crate::holder::Settled) -> Option<Input> {
         let observe = |kind| self.observer.observe(&Event::new(now, &self.subject, kind));
         let addresses = self.handle.addresses.iter().map(ToString::to_string);
         match settled {

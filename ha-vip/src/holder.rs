@@ -15,13 +15,13 @@ const REMOVALS: usize = 5;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the addresses are after a change: held or not.
-pub(super) type Settled = Result<bool, BackendError>;
+pub(crate) type Settled = Result<bool, BackendError>;
 type Change = Pin<Box<dyn Future<Output = Settled> + Send>>;
 
 /// Reconciles what is wanted with what is there: one change at a time, the latest wish wins.
 ///
 /// The router goes on advertising while a slow backend works.
-pub(super) struct Holder {
+pub(crate) struct Holder {
     backend: Arc<dyn AddressBackend>,
     announcer: Arc<dyn Announcer>,
     addresses: Arc<[VirtualAddress]>,
@@ -32,7 +32,7 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    pub(super) fn new(
+    pub(crate) fn new(
         backend: Arc<dyn AddressBackend>,
         announcer: Arc<dyn Announcer>,
         addresses: Arc<[VirtualAddress]>,
@@ -48,19 +48,19 @@ impl Holder {
         }
     }
 
-    pub(super) fn acquire(&mut self) {
+    pub(crate) fn acquire(&mut self) {
         self.wanted = true;
         self.begin();
     }
 
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.wanted = false;
         self.announce_when_held = false;
         self.begin();
     }
 
     /// Announces now if the addresses are there, else as soon as they are.
-    pub(super) fn announce(&mut self) {
+    pub(crate) fn announce(&mut self) {
         if !self.held || self.change.is_some() {
             self.announce_when_held = self.wanted;
             return;
@@ -71,7 +71,7 @@ impl Holder {
     }
 
     /// Whether nothing is under way and what is there is what is wanted.
-    pub(super) const fn is_settled(&self) -> bool {
+    pub(crate) const fn is_settled(&self) -> bool {
         self.change.is_none() && self.held == self.wanted
     }
 
@@ -80,7 +80,7 @@ impl Holder {
     /// # Cancel safety
     ///
     /// Cancel safe: the change goes on at the next call.
-    pub(super) async fn settled(&mut self) -> Settled {
+    pub(crate) async fn settled(&mut self) -> Settled {
         let Some(change) = &mut self.change else {
             return std::future::pending().await;
         };

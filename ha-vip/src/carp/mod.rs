@@ -1,0 +1,1 @@
+//! CARP, the Common Address Redundancy Protocol, as ucarp speaks it.

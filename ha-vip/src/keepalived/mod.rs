@@ -1,0 +1,1 @@
+//! Reads `keepalived.conf`: an existing site runs as it is.

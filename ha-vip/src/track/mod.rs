@@ -1,0 +1,1 @@
+//! Trackers: what besides the link decides how much this node wants an address.
