@@ -51,21 +51,35 @@ pub fn decode(packet: &[u8]) -> Option<Ipv4Packet<'_>> {
 /// `id` is the identification field; a payload over 65,515 bytes is cut.
 #[must_use]
 pub fn encode(source: Ipv4Addr, destination: Ipv4Addr, id: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(HEADER_LEN.saturating_add(payload.len()));
+    encode_into(&mut packet, source, destination, id, payload);
+    packet
+}
+
+/// Does what [`encode`] does, but replaces what is in `packet`, so that a sender can use one
+/// buffer for all its packets.
+pub fn encode_into(
+    packet: &mut Vec<u8>,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    id: u16,
+    payload: &[u8],
+) {
     let payload =
         payload.get(..usize::from(u16::MAX).saturating_sub(HEADER_LEN)).unwrap_or(payload);
     let len = u16::try_from(payload.len().saturating_add(HEADER_LEN)).unwrap_or(u16::MAX);
-    let mut packet = vec![VERSION_AND_LEN, TOS];
+    packet.clear();
+    packet.extend([VERSION_AND_LEN, TOS]);
     packet.extend(len.to_be_bytes());
     packet.extend(id.to_be_bytes());
     packet.extend([0, 0, 255, VRRP_PROTOCOL, 0, 0]);
     packet.extend(source.octets());
     packet.extend(destination.octets());
-    let checksum = !sum(&[&packet]);
+    let checksum = !sum(&[packet]);
     if let Some(field) = packet.get_mut(10..12) {
         field.copy_from_slice(&checksum.to_be_bytes());
     }
-    packet.extend(payload);
-    packet
+    packet.extend_from_slice(payload);
 }
 
 #[cfg(test)]
@@ -84,6 +98,16 @@ mod tests {
             let read = decode(&packet).expect("our own");
             prop_assert_eq!((read.source, read.destination, read.ttl), (source, destination, 255));
             prop_assert_eq!(read.payload, &payload[..]);
+        }
+
+        #[test]
+        fn a_used_buffer_makes_no_difference(
+            source: Ipv4Addr, destination: Ipv4Addr, id: u16,
+            mut used in prop::collection::vec(any::<u8>(), 0..200),
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            encode_into(&mut used, source, destination, id, &payload);
+            prop_assert_eq!(used, encode(source, destination, id, &payload));
         }
 
         #[test]

@@ -1,8 +1,9 @@
 //! VRRP version 3 (RFC 9568): who serves the addresses of a network.
 //!
 //! [`Router`] is the protocol as a machine, [`Service`] (feature `tokio`) runs it on a real
-//! interface, [`wire`] reads and writes its messages.
+//! interface, [`wire`] reads and writes its messages, [`auth`] proves who sent them.
 
+pub mod auth;
 mod checksum;
 mod config;
 mod effects;

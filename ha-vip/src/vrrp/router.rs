@@ -8,7 +8,7 @@ use ha_core::time::Instant;
 
 use super::config::{RouterConfig, active_down_interval, skew};
 use super::effects::{Input, Output, Packet, Reason, RouterEvent, StateName};
-use super::wire::{Advert, Checksum, GROUP_V4, GROUP_V6, Reject, decode, encode};
+use super::wire::{Advert, Checksum, GROUP_V4, GROUP_V6, Reject, Version, View, decode, encode};
 use crate::address::VirtualAddress;
 
 /// When a new holder announces itself after the first time: soon, in case frames were lost, and
@@ -191,8 +191,9 @@ impl Router {
 
     fn packet(&mut self, packet: &Packet, out: &mut Vec<Output>) {
         match self.admit(packet) {
-            Ok((advert, checksum)) => {
+            Ok(advert) => {
                 self.stats.received += 1;
+                let checksum = advert.checksum();
                 if self.checksum != checksum {
                     tracing::debug!(from = %packet.source, ?checksum, "checksum reading mirrored");
                     self.checksum = checksum;
@@ -210,25 +211,28 @@ impl Router {
     }
 
     /// RFC 9568 §7.1: what must be verified before a packet is looked at.
-    fn admit(&self, packet: &Packet) -> Result<(Advert, Checksum), Reject> {
+    fn admit<'a>(&self, packet: &'a Packet) -> Result<View<'a>, Reject> {
         if packet.hop_limit != 255 {
             return Err(Reject::HopLimit);
         }
         if packet.source == self.source {
             return Err(Reject::OwnReflection);
         }
-        let (advert, checksum) = decode(&packet.message, packet.source, packet.destination)?;
-        if advert.vrid != self.config.vrid {
+        let advert = decode(&packet.message, packet.source, packet.destination)?;
+        if advert.version() != Version::V3 {
+            return Err(Reject::Version);
+        }
+        if advert.vrid() != self.config.vrid {
             return Err(Reject::Vrid);
         }
-        Ok((advert, checksum))
+        Ok(advert)
     }
 
-    fn advert(&mut self, from: IpAddr, advert: &Advert, out: &mut Vec<Output>) {
+    fn advert(&mut self, from: IpAddr, advert: &View<'_>, out: &mut Vec<Output>) {
         match self.state {
             State::Backup { .. } => self.advert_in_backup(advert),
             State::Active { .. } => self.advert_in_active(from, advert, out),
-            State::Leaving { next, successor_heard: false, .. } if advert.priority > 0 => {
+            State::Leaving { next, successor_heard: false, .. } if advert.priority() > 0 => {
                 self.learn(advert);
                 let until = self.now + self.linger();
                 self.state = State::Leaving { until, next, successor_heard: true };
@@ -237,13 +241,13 @@ impl Router {
         }
     }
 
-    fn advert_in_backup(&mut self, advert: &Advert) {
-        if advert.priority == 0 {
+    fn advert_in_backup(&mut self, advert: &View<'_>) {
+        if advert.priority() == 0 {
             // RFC 9568 §6.4.2 (430): the active router stops: wait for the skew alone.
             let skew = skew(self.config.priority, self.active_interval);
             self.state =
                 State::Backup { active_down_at: self.now + skew, expected: Reason::ActiveStopped };
-        } else if advert.priority >= self.config.priority.get()
+        } else if advert.priority() >= self.config.priority.get()
             || !self.config.preempt
             || self.standing_back
         {
@@ -254,14 +258,14 @@ impl Router {
         // RFC 9568 §6.4.2 (460): a lower one is ignored, so that the timer runs out: preemption.
     }
 
-    fn advert_in_active(&mut self, from: IpAddr, advert: &Advert, out: &mut Vec<Output>) {
-        if advert.priority == 0 {
+    fn advert_in_active(&mut self, from: IpAddr, advert: &View<'_>, out: &mut Vec<Output>) {
+        if advert.priority() == 0 {
             // RFC 9568 §6.4.3 (620): another active router stops; say that this one goes on. It
             // was not alone: clients may know the other's link-layer address.
             self.assert(out);
             return;
         }
-        let (theirs, ours) = (advert.priority, self.config.priority.get());
+        let (theirs, ours) = (advert.priority(), self.config.priority.get());
         self.tell_rival(from, theirs, out);
         if theirs > ours || (theirs == ours && from > self.source) {
             // RFC 9568 §6.4.3 (640): the other one wins. The last word tells it that it was not
@@ -404,14 +408,15 @@ impl Router {
     }
 
     /// RFC 9568 §6.1: the active router's interval is the one to wait by.
-    fn learn(&mut self, advert: &Advert) {
+    fn learn(&mut self, advert: &View<'_>) {
         self.active_interval = advert.interval();
     }
 
-    fn compare_addresses(&mut self, from: IpAddr, advert: &Advert, out: &mut Vec<Output>) {
-        let same = advert.addresses.len() == self.config.addresses.len()
-            && self.config.addresses.iter().all(|ours| advert.addresses.contains(&ours.ip()));
-        let differing = (!same).then(|| (from, advert.addresses.clone()));
+    fn compare_addresses(&mut self, from: IpAddr, advert: &View<'_>, out: &mut Vec<Output>) {
+        let mut theirs = advert.addresses();
+        let same = advert.address_count() == self.config.addresses.len()
+            && self.config.addresses.iter().all(|ours| theirs.clone().any(|ip| ip == ours.ip()));
+        let differing = (!same).then(|| (from, theirs.by_ref().collect()));
         if self.differing != differing {
             self.differing.clone_from(&differing);
             if let Some((from, theirs)) = differing {
@@ -421,13 +426,9 @@ impl Router {
     }
 
     fn send(&mut self, priority: u8, out: &mut Vec<Output>) {
-        let centiseconds = self.config.advert_interval.as_millis() / 10;
-        let advert = Advert {
-            vrid: self.config.vrid,
-            priority,
-            max_advert_interval_cs: u16::try_from(centiseconds).unwrap_or(0x0fff),
-            addresses: self.config.addresses.iter().map(VirtualAddress::ip).collect(),
-        };
+        let addresses = self.config.addresses.iter().map(VirtualAddress::ip).collect();
+        let interval = self.config.advert_interval;
+        let advert = Advert::new(Version::V3, self.config.vrid, priority, interval, addresses);
         self.stats.sent += 1;
         out.push(Output::Send(encode(&advert, self.source, self.group(), self.checksum)));
     }

@@ -1,10 +1,12 @@
 //! Frames recorded from real daemons: keepalived 2.2.7 and FRR vrrpd 8.4.4.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ha_vip::announce::{Mac, frame};
 use ha_vip::net::ipv4;
-use ha_vip::vrrp::wire::{Advert, Checksum, Reject, decode, encode};
+use ha_vip::vrrp::auth::{Authenticator, HmacConfig};
+use ha_vip::vrrp::wire::{Checksum, Password, Reject, Version, decode, encode};
 use serde_json::Value;
 
 struct Vector {
@@ -52,38 +54,50 @@ fn parts(frame: &[u8]) -> (IpAddr, IpAddr, Vec<u8>) {
 }
 
 #[test]
-fn every_version_3_advert_is_read_as_its_sender_meant_it() {
-    let mut read = 0;
-    for vector in vrrp() {
-        let expected = &vector.decoded["vrrp"];
-        if expected["version"] != 3 {
-            continue;
-        }
+fn every_advert_is_read_as_its_sender_meant_it() {
+    let (mut version_2, mut version_3) = (0, 0);
+    for vector in vrrp().iter().filter(|vector| vector.decoded["proto"] == 112) {
+        let (expected, name) = (&vector.decoded["vrrp"], &vector.name);
         let (source, destination, message) = parts(&vector.frame);
-        let (advert, checksum) = decode(&message, source, destination)
-            .unwrap_or_else(|why| panic!("{}: {why}", vector.name));
-        assert_eq!(u64::from(advert.vrid.get()), expected["vrid"], "{}", vector.name);
-        assert_eq!(u64::from(advert.priority), expected["priority"], "{}", vector.name);
-        assert_eq!(u64::from(advert.max_advert_interval_cs), expected["max_adver_int_cs"]);
-        let addresses: Vec<String> = advert.addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(serde_json::json!(addresses), expected["addresses"], "{}", vector.name);
+        let view =
+            decode(&message, source, destination).unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert_eq!(u64::from(view.vrid().get()), expected["vrid"], "{name}");
+        assert_eq!(u64::from(view.priority()), expected["priority"], "{name}");
+        let addresses: Vec<String> = view.addresses().map(|ip| ip.to_string()).collect();
+        assert_eq!(serde_json::json!(addresses), expected["addresses"], "{name}");
+        assert_eq!(expected["count"], view.address_count(), "{name}");
+        assert!(view.trailer().is_none(), "{name}");
         let pseudo = expected["checksum_ok_with_pseudo_header"] == true;
-        assert_eq!(checksum == Checksum::PseudoHeader, pseudo, "{}", vector.name);
-        read += 1;
+        assert_eq!(view.checksum() == Checksum::PseudoHeader, pseudo, "{name}");
+        match view.version() {
+            Version::V2 => {
+                assert_eq!(expected["version"], 2, "{name}");
+                assert_eq!(view.interval().as_secs(), expected["adver_int_s"], "{name}");
+                let password = vector.config["auth_pass"].as_str().and_then(Password::new);
+                assert_eq!(view.password(), password, "{name}");
+                version_2 += 1;
+            }
+            Version::V3 => {
+                assert_eq!(expected["version"], 3, "{name}");
+                assert_eq!(view.interval().as_millis() / 10, max_advert_interval(expected));
+                assert_eq!(view.password(), None, "{name}");
+                version_3 += 1;
+            }
+        }
     }
-    assert!(read >= 20, "only {read} vectors");
+    assert!(version_2 >= 12 && version_3 >= 26, "only {version_2} and {version_3} vectors");
+}
+
+fn max_advert_interval(expected: &Value) -> u128 {
+    expected["max_adver_int_cs"].as_u64().expect("a number").into()
 }
 
 #[test]
-fn every_version_3_advert_is_written_byte_for_byte() {
-    for vector in vrrp() {
-        let expected = &vector.decoded["vrrp"];
-        if expected["version"] != 3 {
-            continue;
-        }
+fn every_advert_is_written_byte_for_byte() {
+    for vector in vrrp().iter().filter(|vector| vector.decoded["proto"] == 112) {
         let (source, destination, message) = parts(&vector.frame);
-        let (advert, checksum) = decode(&message, source, destination).expect("read above");
-        let written = encode(&advert, source, destination, checksum);
+        let view = decode(&message, source, destination).expect("read above");
+        let written = encode(&view.to_advert(), source, destination, view.checksum());
         assert_eq!(written, message, "{}", vector.name);
         if let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) {
             let id = u16::from_be_bytes([vector.frame[18], vector.frame[19]]);
@@ -98,51 +112,81 @@ fn every_version_3_advert_is_written_byte_for_byte() {
 }
 
 #[test]
-fn version_2_and_carp_are_told_apart_and_dropped() {
+fn carp_is_told_apart_from_version_2() {
     let carp = "01005e00001200005e00002a080045100038c1e64000ff70cefe0a4d0001e0000012212a00070001c12\
                 8e9d6ffe7b8dd7640f7616a5a9001bf4b2386e0f55c0ad2c16067c00e";
-    let version_2 = vrrp()
-        .into_iter()
-        .filter(|vector| vector.decoded["vrrp"]["version"] == 2 && vector.decoded["proto"] == 112);
-    let mut frames: Vec<Vec<u8>> = version_2.map(|vector| vector.frame).collect();
-    assert!(frames.len() >= 6);
-    frames.push(unhex(&carp.replace(' ', "")));
-    for frame in frames {
-        let (source, destination, message) = parts(&frame);
-        assert_eq!(decode(&message, source, destination), Err(Reject::Version));
+    let (source, destination, message) = parts(&unhex(&carp.replace(' ', "")));
+    assert_eq!(decode(&message, source, destination), Err(Reject::Version));
+}
+
+#[test]
+fn the_ipsec_header_of_version_2_is_refused_by_its_reason() {
+    let all = vrrp();
+    let of_ipsec: Vec<_> = all.iter().filter(|vector| vector.decoded["proto"] == 51).collect();
+    assert_eq!(of_ipsec.len(), 2);
+    for vector in of_ipsec {
+        // 14 bytes of Ethernet, 20 of IPv4, 24 of the authentication header.
+        let (source, destination) = ([10, 77, 0, 1].into(), [224, 0, 0, 18].into());
+        let read = decode(&vector.frame[58..], source, destination);
+        assert_eq!(read, Err(Reject::Authentication), "{}", vector.name);
+        assert!(ipv4::decode(&vector.frame[14..]).is_none(), "it is not of protocol 112");
+    }
+}
+
+/// The vectors of the HMAC trailer: source, destination, message with its trailer.
+fn signed() -> Vec<(Vector, IpAddr, IpAddr)> {
+    let signed = vectors(include_str!("../../testdata/vrrp.json"), "pdu").into_iter();
+    let signed: Vec<_> = signed
+        .map(|vector| {
+            let source = vector.config["src"].as_str().expect("src").parse().expect("ip");
+            let destination = match source {
+                IpAddr::V4(_) => Ipv4Addr::new(224, 0, 0, 18).into(),
+                IpAddr::V6(_) => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x20).into(),
+            };
+            (vector, source, destination)
+        })
+        .collect();
+    assert_eq!(signed.len(), 2);
+    signed
+}
+
+fn authenticator(vector: &Vector) -> Authenticator {
+    let key = unhex(vector.config["key_hex"].as_str().expect("hex"));
+    let config = HmacConfig::builder().key(1, key).build().expect("a configuration");
+    Authenticator::new(config)
+}
+
+/// When the vectors were signed.
+const SIGNED_AT: Duration = Duration::from_millis(1_744_830_464_500);
+
+#[test]
+fn the_hmac_trailers_of_keepalived_are_right() {
+    for (vector, source, destination) in signed() {
+        let name = &vector.name;
+        let mut message = vector.frame.clone();
+        let view = decode(&message, source, destination).expect("valid");
+        let trailer = view.trailer().expect("signed");
+        assert_eq!(vector.decoded["key_id"], trailer.key_id(), "{name}");
+        assert_eq!(trailer.made_at(), SIGNED_AT, "{name}");
+        assert_eq!(vector.decoded["counter"], trailer.counter(), "{name}");
+        assert_eq!(authenticator(&vector).verify(&view, source, SIGNED_AT), Ok(()), "{name}");
+        *message.last_mut().expect("bytes") ^= 1;
+        // The sum of IPv6 covers the trailer; that of IPv4 does not.
+        let why = decode(&message, source, destination)
+            .and_then(|view| authenticator(&vector).verify(&view, source, SIGNED_AT));
+        let expected = if source.is_ipv4() { Reject::HmacWrong } else { Reject::Checksum };
+        assert_eq!(why, Err(expected), "{name}");
     }
 }
 
 #[test]
-fn a_trailer_after_the_addresses_does_not_hide_a_live_router() {
-    for vector in vectors(include_str!("../../testdata/vrrp.json"), "pdu") {
-        let source: IpAddr = vector.config["src"].as_str().expect("src").parse().expect("ip");
-        let len = usize::try_from(vector.decoded["vrrp_len"].as_u64().expect("len")).expect("len");
-        // The recorded message carries a checksum of the sender's test; make it a real one.
-        let destination: IpAddr = match source {
-            IpAddr::V4(_) => Ipv4Addr::new(224, 0, 0, 18).into(),
-            IpAddr::V6(_) => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12).into(),
-        };
-        let mut message = vector.frame.clone();
-        let advert = Advert::clone(&readdressed(&message[..len], source, destination));
-        let core = encode(&advert, source, destination, Checksum::PseudoHeader);
-        message[..len].copy_from_slice(&core);
-        assert!(message.len() > len, "there is a trailer");
-        let read = decode(&message, source, destination).map(|(advert, _)| advert);
-        assert_eq!(read, Ok(advert), "{}", vector.name);
+fn an_advert_is_signed_byte_for_byte_as_keepalived_does() {
+    for (vector, source, destination) in signed() {
+        let view = decode(&vector.frame, source, destination).expect("valid");
+        let mut message = encode(&view.to_advert(), source, destination, view.checksum());
+        authenticator(&vector).sign(&mut message, source, SIGNED_AT);
+        assert_eq!(message, vector.frame, "{}", vector.name);
     }
-}
-
-/// The advert of `message`, whatever its checksum.
-fn readdressed(message: &[u8], source: IpAddr, destination: IpAddr) -> Advert {
-    for checksum in 0..=u16::MAX {
-        let mut message = message.to_vec();
-        message[6..8].copy_from_slice(&checksum.to_be_bytes());
-        if let Ok((advert, Checksum::PseudoHeader)) = decode(&message, source, destination) {
-            return advert;
-        }
-    }
-    panic!("no checksum fits");
 }
 
 #[test]

@@ -23,12 +23,13 @@ fn config(priority: u8, preempt: bool) -> RouterConfig {
 }
 
 fn advert(from: IpAddr, priority: u8) -> Input {
-    let advert = Advert {
-        vrid: Vrid::new(51).expect("not 0"),
+    let advert = Advert::new(
+        Version::V3,
+        Vrid::new(51).expect("not 0"),
         priority,
-        max_advert_interval_cs: 10,
-        addresses: vec!["10.0.0.100".parse().expect("an address")],
-    };
+        Duration::from_millis(100),
+        vec!["10.0.0.100".parse().expect("an address")],
+    );
     let message = encode(&advert, from, GROUP_V4.into(), Checksum::PseudoHeader);
     Input::Packet(Packet { source: from, destination: GROUP_V4.into(), hop_limit: 255, message })
 }
@@ -163,12 +164,13 @@ fn a_flood_of_rival_adverts_is_answered_at_most_twice_an_interval() {
 #[test]
 fn the_interval_of_the_active_router_is_learned() {
     let mut router = started(100, true);
-    let slow = Advert {
-        vrid: Vrid::new(51).expect("not 0"),
-        priority: 150,
-        max_advert_interval_cs: 100,
-        addresses: vec!["10.0.0.100".parse().expect("an address")],
-    };
+    let slow = Advert::new(
+        Version::V3,
+        Vrid::new(51).expect("not 0"),
+        150,
+        Duration::from_secs(1),
+        vec!["10.0.0.100".parse().expect("an address")],
+    );
     let message = encode(&slow, HIGHER, GROUP_V4.into(), Checksum::MessageOnly);
     let packet = Packet { source: HIGHER, destination: GROUP_V4.into(), hop_limit: 255, message };
     feed(&mut router, T0, Input::Packet(packet));
@@ -278,7 +280,7 @@ fn bad_packets_are_counted_by_reason_and_change_nothing() {
         (Reject::Length, |p| p.message.truncate(7)),
         (Reject::OwnReflection, |p| p.source = OWN),
         (Reject::Type, |p| p.message[0] = 0x32),
-        (Reject::Version, |p| p.message[0] = 0x21),
+        (Reject::Version, |p| p.message[0] = 0x11),
         (Reject::Vrid, |p| {
             let Input::Packet(other) = advert_of_52() else { unreachable!() };
             p.message = other.message;
@@ -295,12 +297,13 @@ fn bad_packets_are_counted_by_reason_and_change_nothing() {
 type Edit = fn(&mut Packet);
 
 fn advert_of_52() -> Input {
-    let advert = Advert {
-        vrid: Vrid::new(52).expect("not 0"),
-        priority: 200,
-        max_advert_interval_cs: 10,
-        addresses: vec!["10.0.0.100".parse().expect("an address")],
-    };
+    let advert = Advert::new(
+        Version::V3,
+        Vrid::new(52).expect("not 0"),
+        200,
+        Duration::from_millis(100),
+        vec!["10.0.0.100".parse().expect("an address")],
+    );
     let message = encode(&advert, HIGHER, GROUP_V4.into(), Checksum::PseudoHeader);
     Input::Packet(Packet { source: HIGHER, destination: GROUP_V4.into(), hop_limit: 255, message })
 }
@@ -308,12 +311,13 @@ fn advert_of_52() -> Input {
 #[test]
 fn other_addresses_are_told_once_and_do_not_make_two_routers_active() {
     let mut router = started(100, true);
-    let mut other = Advert {
-        vrid: Vrid::new(51).expect("not 0"),
-        priority: 150,
-        max_advert_interval_cs: 10,
-        addresses: vec!["10.0.0.100".parse().expect("ip"), "10.0.0.101".parse().expect("ip")],
-    };
+    let mut other = Advert::new(
+        Version::V3,
+        Vrid::new(51).expect("not 0"),
+        150,
+        Duration::from_millis(100),
+        vec!["10.0.0.100".parse().expect("ip"), "10.0.0.101".parse().expect("ip")],
+    );
     let packet = |advert: &Advert| {
         let message = encode(advert, HIGHER, GROUP_V4.into(), Checksum::PseudoHeader);
         Input::Packet(Packet {
