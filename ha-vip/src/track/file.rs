@@ -21,8 +21,7 @@ use tokio::task::JoinHandle;
 pub use self::read::FileProblem;
 use super::{TrackError, Tracker, Verdict};
 
-/// A file that is missing or holds no number may be just being written: look again after so long
-/// before that counts.
+/// A file that is missing or holds no number may be just being written.
 const GRACE: Duration = Duration::from_millis(100);
 /// Room for some events with names of up to 255 bytes.
 const EVENTS_LEN: usize = 4096;
@@ -33,9 +32,9 @@ const EVENTS_LEN: usize = 4096;
 /// It is read when a program has written and closed it, or has moved another in its place
 /// (inotify), and at an interval in any case: for file systems and symbolic links that no event
 /// comes from. Only the first 128 bytes are read. A missing file or one without a number counts
-/// only if it still is so 100 ms later; then it means 0, as with keepalived, or down, see
-/// [`missing`](Self::missing) and [`garbage`](Self::garbage), and [`problem`](Self::problem) says
-/// why.
+/// only if it still is so 100 ms later ([`grace`](Self::grace)); then it means 0, as with
+/// keepalived, or down, see [`missing`](Self::missing) and [`garbage`](Self::garbage), and
+/// [`problem`](Self::problem) says why.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -59,6 +58,7 @@ pub struct FileTracker {
     interval: Duration,
     missing: Verdict,
     garbage: Verdict,
+    grace: Duration,
     events: Events,
     reading: Option<JoinHandle<Result<i32, FileProblem>>>,
     read_at: Instant,
@@ -89,6 +89,7 @@ impl FileTracker {
             interval: Duration::from_secs(1),
             missing: Verdict::Number(0),
             garbage: Verdict::Down,
+            grace: GRACE,
             events: Events::NotYet,
             reading: None,
             read_at: Instant::ZERO,
@@ -119,6 +120,14 @@ impl FileTracker {
     #[must_use]
     pub const fn garbage(mut self, verdict: Verdict) -> Self {
         self.garbage = verdict;
+        self
+    }
+
+    /// How long the file must have been missing or without a number before that counts, as it may
+    /// be just being written; default 100 ms.
+    #[must_use]
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
         self
     }
 
@@ -175,7 +184,7 @@ impl FileTracker {
         if self.problem.as_ref() == Some(problem) {
             return false;
         }
-        let lasted_at = *self.doubtful.get_or_insert(now) + GRACE;
+        let lasted_at = *self.doubtful.get_or_insert(now) + self.grace;
         self.read_at = self.read_at.min(lasted_at);
         now < lasted_at
     }

@@ -230,6 +230,21 @@ fn a_route_comes_and_goes_also_silently_with_its_link() {
 }
 
 #[test]
+fn a_route_that_goes_silently_with_its_source_address_is_down() {
+    on_host(async |_host| {
+        ip("link add wan0 up type ifb");
+        ip("address add 10.88.0.1/32 dev wan0");
+        ip("route add 203.0.113.0/24 dev eth0 src 10.88.0.1");
+        let monitor = Monitor::open().expect("a monitor");
+        let wanted: RouteMatch = "203.0.113.0/24".parse().expect("a prefix");
+        let mut route = RouteTracker::new(&monitor, "route", wanted);
+        assert_eq!(next(&mut route).await, Verdict::Up);
+        ip("address delete 10.88.0.1/32 dev wan0");
+        assert_eq!(next(&mut route).await, Verdict::Down);
+    });
+}
+
+#[test]
 fn a_multipath_and_an_ipv6_route_are_found() {
     on_host(async |_host| {
         ip("link add wan0 up type ifb");
@@ -321,6 +336,26 @@ fn a_file_is_read_when_it_is_written_replaced_or_removed_and_not_by_the_clock() 
         write(&path, "10");
         assert_eq!(next(&mut file).await, Verdict::Number(10));
         assert_eq!(file.problem(), None);
+    });
+}
+
+#[test]
+fn a_file_that_is_written_in_two_steps_is_never_garbage() {
+    runtime().block_on(async {
+        let path = scratch("load");
+        write(&path, "7");
+        let interval = Duration::from_millis(10);
+        let file = FileTracker::new("load", &path).interval(interval);
+        let mut file = file.grace(Duration::from_hours(1));
+        assert_eq!(next(&mut file).await, Verdict::Number(7));
+        for step in ["", "8"] {
+            std::fs::remove_file(&path).expect("removed");
+            write(&path, step);
+            // It reads the file many times, and the empty one is no news.
+            let looked = tokio::time::timeout(interval * 20, file.changed()).await;
+            let news = looked.ok().map(|verdict| verdict.expect("it can be tracked"));
+            assert_eq!(news, (!step.is_empty()).then_some(Verdict::Number(8)));
+        }
     });
 }
 

@@ -120,3 +120,37 @@ fn kind(len: usize, whole: usize, from: Option<rustix::net::SocketAddrAny>) -> R
     // Cut off: something was lost, and what follows in the queue is newer than what will be read.
     if whole > len { Received::Overrun } else { Received::Messages(len) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use ha_lab::Lab;
+
+    use super::*;
+
+    #[test]
+    fn no_event_that_is_older_than_an_overrun_comes_after_it() {
+        ha_lab::run_test(|| {
+            let lab = Lab::new().expect("a lab");
+            let host = lab.host("a").expect("a host");
+            let read = host.run(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.expect("a runtime");
+                let _inside = runtime.enter();
+                let mut socket = RouteSocket::open(1).expect("a socket");
+                for address in 1..60 {
+                    let address = format!("10.99.0.{address}/32");
+                    let mut ip = Command::new("ip");
+                    ip.args(["address", "add", &address, "dev", "lo"]);
+                    assert!(ip.status().expect("ip runs").success());
+                }
+                std::iter::from_fn(|| socket.receive_now()).collect::<Vec<_>>()
+            });
+            let read = read.expect("the lab runs");
+            let overrun = |received: &Received| matches!(received, Received::Overrun);
+            assert!(read.last().is_some_and(overrun), "{read:?}");
+            assert_eq!(read.iter().filter(|received| overrun(received)).count(), 1, "{read:?}");
+        });
+    }
+}
