@@ -48,7 +48,7 @@ pub struct RouteTracker {
     subscription: Subscription,
     /// When to read next; `None`: nothing has changed.
     read_at: Option<Instant>,
-    /// The reading is to see what an event was late to say.
+    /// No event has come since the last reading.
     settling: bool,
     /// No reading before this.
     not_before: Instant,
@@ -65,7 +65,7 @@ impl RouteTracker {
             route,
             subscription: monitor.subscribe(),
             read_at: Some(Instant::ZERO),
-            settling: false,
+            settling: true,
             not_before: Instant::ZERO,
             told: Verdict::Unknown,
             alarm: None,

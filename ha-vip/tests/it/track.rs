@@ -182,10 +182,12 @@ fn a_subscriber_that_sleeps_gets_an_overrun_and_holds_up_nobody() {
             std::fs::write(&path, addresses.collect::<String>()).expect("written");
             ip(&format!("-batch {}", path.display()));
             let last = "10.99.0.249/32".parse().expect("an address");
-            let seen = event(&mut quick, |event| match event {
-                NetEvent::AddressAdded { address, .. } => round % 2 == 0 && *address == last,
-                NetEvent::AddressRemoved { address, .. } => round % 2 == 1 && *address == last,
-                _ => false,
+            let seen = event(&mut quick, |event| {
+                if let NetEvent::AddressAdded { address, .. } = event {
+                    return round % 2 == 0 && *address == last;
+                }
+                matches!(event, NetEvent::AddressRemoved { address, .. }
+                    if round % 2 == 1 && *address == last)
             });
             tokio::time::timeout(PATIENCE, seen).await.expect("the quick one hears all");
         }
