@@ -116,7 +116,7 @@ impl FileTracker {
     }
 
     /// What a file means that cannot be read or holds no number; default down: whoever should
-    /// write it does not work.
+    /// write it does not work. (keepalived 2.2 takes it for 0.)
     #[must_use]
     pub const fn garbage(mut self, verdict: Verdict) -> Self {
         self.garbage = verdict;

@@ -152,7 +152,7 @@ fn a_netlink_overrun_is_made_good_by_reading_again() {
         let addresses = (1..250).map(|host| format!("address add 10.99.0.{host}/32 dev other0\n"));
         let batch: String = addresses.collect();
         let path = scratch("batch");
-        std::fs::write(&path, batch).expect("written");
+        std::fs::write(&*path, batch).expect("written");
         ip(&format!("-batch {}", path.display()));
         ip("link set wan0 down");
         ip("route add 198.51.100.0/24 dev other0");
@@ -179,7 +179,7 @@ fn a_subscriber_that_sleeps_gets_an_overrun_and_holds_up_nobody() {
         for (round, verb) in ["add", "delete"].into_iter().cycle().take(6).enumerate() {
             let addresses =
                 (1..250).map(|host| format!("address {verb} 10.99.0.{host}/32 dev other0\n"));
-            std::fs::write(&path, addresses.collect::<String>()).expect("written");
+            std::fs::write(&*path, addresses.collect::<String>()).expect("written");
             ip(&format!("-batch {}", path.display()));
             let last = "10.99.0.249/32".parse().expect("an address");
             let seen = event(&mut quick, |event| {
@@ -302,13 +302,29 @@ fn a_killed_process_is_down_and_its_successor_up() {
     });
 }
 
-/// A path of this process's own in the temporary directory.
-fn scratch(name: &str) -> PathBuf {
+/// A path in a directory of its own, which is removed in the end.
+struct Scratch(PathBuf);
+
+impl std::ops::Deref for Scratch {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _another_test_tells = self.0.parent().map(std::fs::remove_dir_all);
+    }
+}
+
+fn scratch(name: &str) -> Scratch {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let directory = std::env::temp_dir().join(format!("track-{}-{count}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
-    directory.join(name)
+    Scratch(directory.join(name))
 }
 
 fn write(path: &Path, text: &str) {
@@ -321,19 +337,19 @@ fn a_file_is_read_when_it_is_written_replaced_or_removed_and_not_by_the_clock() 
         let path = scratch("load");
         write(&path, "7\n");
         // Within the test only events can bring news.
-        let mut file = FileTracker::new("load", &path).interval(Duration::from_hours(24));
+        let mut file = FileTracker::new("load", &*path).interval(Duration::from_hours(24));
         assert_eq!(next(&mut file).await, Verdict::Number(7));
         write(&path, "-8");
         assert_eq!(next(&mut file).await, Verdict::Number(-8));
         let other = path.with_extension("new");
         write(&other, "9");
-        std::fs::rename(&other, &path).expect("renamed");
+        std::fs::rename(&other, &*path).expect("renamed");
         assert_eq!(next(&mut file).await, Verdict::Number(9));
         write(&path, "nonsense");
         assert_eq!(next(&mut file).await, Verdict::Down);
         let problem = file.problem().expect("a problem").to_string();
         assert!(problem.contains("it holds \"nonsense\""), "{problem}");
-        std::fs::remove_file(&path).expect("removed");
+        std::fs::remove_file(&*path).expect("removed");
         assert_eq!(next(&mut file).await, Verdict::Number(0));
         write(&path, "10");
         assert_eq!(next(&mut file).await, Verdict::Number(10));
@@ -347,11 +363,11 @@ fn a_file_that_is_written_in_two_steps_is_never_garbage() {
         let path = scratch("load");
         write(&path, "7");
         let interval = Duration::from_millis(10);
-        let file = FileTracker::new("load", &path).interval(interval);
+        let file = FileTracker::new("load", &*path).interval(interval);
         let mut file = file.grace(Duration::from_hours(1));
         assert_eq!(next(&mut file).await, Verdict::Number(7));
         for step in ["", "8"] {
-            std::fs::remove_file(&path).expect("removed");
+            std::fs::remove_file(&*path).expect("removed");
             write(&path, step);
             // It reads the file many times, and the empty one is no news.
             let looked = tokio::time::timeout(interval * 20, file.changed()).await;
@@ -364,7 +380,8 @@ fn a_file_that_is_written_in_two_steps_is_never_garbage() {
 #[test]
 fn a_file_in_a_directory_that_is_made_later_is_found_at_the_interval() {
     runtime().block_on(async {
-        let path = scratch("later").with_file_name("sub").join("load");
+        let scratch = scratch("later");
+        let path = scratch.with_file_name("sub").join("load");
         let file = FileTracker::new("load", &path).missing(Verdict::Down);
         let mut file = file.interval(Duration::from_millis(10));
         assert_eq!(next(&mut file).await, Verdict::Down);
@@ -388,7 +405,7 @@ fn a_command_that_hangs_is_killed_with_its_children_and_is_down() {
             .build()
             .expect("a tracker");
         assert_eq!(next(&mut command).await, Verdict::Down);
-        let started = std::fs::read_to_string(&pids).expect("it was started");
+        let started = std::fs::read_to_string(&*pids).expect("it was started");
         assert_eq!(started.lines().count(), 1);
         // It says so as soon as they are told to end; they are gone when the kernel is done.
         let gone = async {
@@ -422,14 +439,14 @@ fn a_command_s_children_that_outlive_it_and_a_dropped_tracker_s_command_are_kill
         let builder = CommandTracker::builder("dropped", "sh").args(["-c", &script]);
         let mut dropped = builder.timeout(PATIENCE * 2).build().expect("a tracker");
         let two = async {
-            while std::fs::read_to_string(&pids).unwrap_or_default().lines().count() < 2 {
+            while std::fs::read_to_string(&*pids).unwrap_or_default().lines().count() < 2 {
                 let woken = tokio::time::timeout(Duration::from_millis(1), dropped.changed());
                 assert!(woken.await.is_err(), "it hangs");
             }
         };
         tokio::time::timeout(PATIENCE, two).await.expect("it starts");
         drop(dropped);
-        let started = std::fs::read_to_string(&pids).expect("they were started");
+        let started = std::fs::read_to_string(&*pids).expect("they were started");
         let gone = async {
             for pid in started.split_whitespace() {
                 while is_running(pid) {
@@ -465,7 +482,7 @@ fn a_command_turns_after_so_many_runs_and_never_runs_twice_at_once() {
         assert!(!log.exists());
         write(&verdict, "0");
         assert_eq!(next(&mut command).await, Verdict::Up);
-        let runs = || std::fs::read_to_string(&log).expect("it ran");
+        let runs = || std::fs::read_to_string(&*log).expect("it ran");
         assert_eq!(runs().lines().count(), 3);
         write(&verdict, "7");
         assert_eq!(next(&mut command).await, Verdict::Down);
@@ -481,7 +498,7 @@ fn a_command_sees_nothing_of_this_program_s_environment_and_one_that_is_missing_
         let builder = CommandTracker::builder("env", "sh").args(["-c", &script]);
         let mut command = builder.env("KEY", "value").build().expect("a tracker");
         assert_eq!(next(&mut command).await, Verdict::Up);
-        let seen = std::fs::read_to_string(&seen).expect("it ran");
+        let seen = std::fs::read_to_string(&*seen).expect("it ran");
         assert!(seen.contains("KEY=value") && seen.ends_with("\n/\n"), "{seen}");
         assert!(!seen.contains("CARGO") && !seen.contains("HOME="), "{seen}");
 
@@ -489,5 +506,19 @@ fn a_command_sees_nothing_of_this_program_s_environment_and_one_that_is_missing_
         assert_eq!(next(&mut missing).await, Verdict::Down);
         let wrong = CommandTracker::builder("", "").interval(Duration::ZERO).build();
         assert_eq!(wrong.expect_err("three problems").problems().len(), 3);
+    });
+}
+
+#[test]
+fn a_command_that_runs_as_another_user_has_none_of_root_s_groups() {
+    if !rustix::process::geteuid().is_root() {
+        ha_lab::skip("only root may become another user");
+        return;
+    }
+    runtime().block_on(async {
+        let script = "test $(id -u) = 65534 && test \"$(id -G)\" = 65534";
+        let builder = CommandTracker::builder("nobody", "sh").args(["-c", script]);
+        let mut command = builder.run_as(65_534, 65_534).build().expect("a tracker");
+        assert_eq!(next(&mut command).await, Verdict::Up);
     });
 }
