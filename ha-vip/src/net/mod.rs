@@ -1,5 +1,7 @@
-//! The network as this host has it: packets with their headers, interfaces.
+//! The network as this host has it: packets with their headers, interfaces, what changes.
 
 #[cfg(feature = "netlink")]
 pub(crate) mod interface;
 pub mod ipv4;
+#[cfg(feature = "netlink")]
+pub mod monitor;

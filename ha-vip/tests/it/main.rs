@@ -5,4 +5,6 @@ mod real_kernel;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod track;
+#[cfg(test)]
 mod vectors;
