@@ -30,9 +30,9 @@ fn advert(source: IpAddr, priority: u8) -> Packet {
     let mut out = Vec::new();
     router.handle(Instant::ZERO, Input::Start, &mut out);
     router.tick(router.deadline().expect("a backup waits"), &mut out);
-    let message = out
-        .into_iter()
-        .find_map(|output| if let Output::Send(message) = output { Some(message) } else { None });
+    let message = out.into_iter().find_map(|output| {
+        if let Output::Send(_, message) = output { Some(message) } else { None }
+    });
     let message = message.expect("an active router advertises");
     Packet { source, destination: GROUP_V4.into(), hop_limit: 255, message }
 }

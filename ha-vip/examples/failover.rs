@@ -52,7 +52,7 @@ fn run(nodes: &mut [Node], end: Instant) -> Option<Instant> {
                     let ms = now.since(Instant::ZERO).as_millis();
                     println!("{ms:>5} ms  {name} becomes active and serves 192.0.2.10/24");
                 }
-                Output::Send(message) => {
+                Output::Send(_, message) => {
                     let packet =
                         Packet { source, destination: GROUP_V4.into(), hop_limit: 255, message };
                     for other in nodes.iter_mut().filter(|other| other.ip != source) {

@@ -7,6 +7,7 @@ pub mod auth;
 mod checksum;
 mod config;
 mod effects;
+mod host;
 mod router;
 #[cfg(feature = "tokio")]
 mod service;
@@ -16,8 +17,14 @@ pub mod wire;
 
 pub use checksum::VRRP_PROTOCOL;
 pub(crate) use checksum::{add, pseudo_header, sum};
-pub use config::{MAX_ADDRESSES, Priority, RouterBuilder, RouterConfig, Vrid};
-pub use effects::{Input, Output, Packet, Reason, RouterEvent, StateName};
+pub use config::{
+    HostBuilder, HostConfig, Instance, Kin, MAX_ADDRESSES, MAX_ROUTERS, Priority, RouterBuilder,
+    RouterConfig, SyncGroup, Vrid,
+};
+pub use effects::{
+    Destination, Heard, HeldBack, Input, Output, Packet, Reason, RouterEvent, StateName,
+};
+pub use host::{Host, HostInput, HostOutput, LinkId, RouterId};
 pub use router::{Router, Stats};
 #[cfg(feature = "tokio")]
 pub use service::{Parts, RouterHandle, Service, ServiceError};

@@ -227,8 +227,8 @@ impl Service {
                 Output::Acquire => self.holder.acquire(),
                 Output::Release => self.holder.release(),
                 Output::Announce => self.holder.announce(),
-                Output::Send(message) => {
-                    if let Err(error) = self.socket.send(&message) {
+                Output::Send(destination, message) => {
+                    if let Err(error) = self.socket.send(destination, &message) {
                         // A lost advert is the protocol's to handle: the next one follows.
                         self.unsent += 1;
                         tracing::debug!(%error, unsent = self.unsent, "advert not sent");
@@ -271,6 +271,18 @@ impl Service {
             RouterEvent::Rival { from, priority } => {
                 let text = format!("{from} is active too, with priority {priority}");
                 (EventKind::Note { text }, "split brain, or a take-over".to_owned())
+            }
+            RouterEvent::RivalGone { from, lasted } => {
+                let text = format!("{from} was active too, for {lasted:?}");
+                (EventKind::Note { text }, "the split is over".to_owned())
+            }
+            RouterEvent::PriorityChanged { from, to } => {
+                let text = format!("priority {to}, was {from}");
+                (EventKind::Note { text }, "what is tracked has changed".to_owned())
+            }
+            RouterEvent::HeldBack { by } => {
+                let text = "the active router is silent, and this one waits".to_owned();
+                (EventKind::Note { text }, by.to_string())
             }
             RouterEvent::AddressesDiffer { from, theirs } => {
                 tracing::warn!(subject = self.subject, %from, ?theirs, "addresses differ");

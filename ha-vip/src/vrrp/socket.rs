@@ -10,7 +10,7 @@ use ha_core::sys::packet::{receive6, tell_hop_limit_and_destination};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use super::checksum::VRRP_PROTOCOL;
-use super::effects::Packet;
+use super::effects::{Destination, Packet};
 use super::wire::{GROUP_V4, GROUP_V6};
 use crate::net::ipv4;
 
@@ -50,17 +50,25 @@ impl VrrpSocket {
         })
     }
 
-    /// Sends a VRRP message to the group.
-    pub(super) fn send(&self, message: &[u8]) -> io::Result<()> {
-        match self.source {
-            IpAddr::V4(source) => {
+    /// Sends a VRRP message.
+    pub(super) fn send(&self, destination: Destination, message: &[u8]) -> io::Result<()> {
+        let to = match (destination, self.source) {
+            (Destination::Group, IpAddr::V4(_)) => IpAddr::V4(GROUP_V4),
+            (Destination::Group, IpAddr::V6(_)) => IpAddr::V6(GROUP_V6),
+            (Destination::Peer(ip) | Destination::Routed(ip), _) => ip,
+        };
+        match (self.source, to) {
+            (IpAddr::V4(source), IpAddr::V4(to)) => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                let packet = ipv4::encode(source, GROUP_V4, id, message);
-                self.speaking.send_to(&packet, &SocketAddr::from((GROUP_V4, 0)).into())?;
+                let packet = ipv4::encode(source, to, id, message);
+                self.speaking.send_to(&packet, &SocketAddr::from((to, 0)).into())?;
             }
-            IpAddr::V6(_) => {
-                let group = SocketAddrV6::new(GROUP_V6, 0, 0, self.interface);
-                self.speaking.send_to(message, &group.into())?;
+            (IpAddr::V6(_), IpAddr::V6(to)) => {
+                let to = SocketAddrV6::new(to, 0, 0, self.interface);
+                self.speaking.send_to(message, &to.into())?;
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+                return Err(io::ErrorKind::InvalidInput.into());
             }
         }
         Ok(())

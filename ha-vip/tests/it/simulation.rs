@@ -130,7 +130,7 @@ impl Node for Host {
                 }
                 self.just_became_active = false;
             }
-            Output::Send(message) => context.multicast(Message::Advert(message)),
+            Output::Send(_, message) => context.multicast(Message::Advert(message)),
             Output::Event(event) => context.note(format!("{event:?}")),
         }
     }

@@ -4,6 +4,9 @@ use ha_core::laws;
 use proptest::prelude::*;
 
 use super::super::config::Vrid;
+use super::super::effects::Packet;
+use super::super::wire::Version;
+use super::active::MAX_LINGER;
 use super::*;
 
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
@@ -62,7 +65,7 @@ fn active(priority: u8) -> (Router, Instant) {
 /// The priority of each sent advert, in order.
 fn sent(out: &[Output]) -> Vec<u8> {
     let priority = |output: &Output| match output {
-        Output::Send(message) => message.get(2).copied(),
+        Output::Send(_, message) => message.get(2).copied(),
         Output::Acquire | Output::Announce | Output::Event(_) | Output::Release => None,
     };
     out.iter().filter_map(priority).collect()
@@ -78,7 +81,7 @@ fn backup_takes_over_after_active_down_interval_and_not_before() {
     // The advert goes first, the announcement only once the address is there (§6.4.2 380-420).
     assert!(matches!(
         out[..],
-        [Output::Event(_), Output::Send(_), Output::Acquire, Output::Announce]
+        [Output::Event(_), Output::Send(..), Output::Acquire, Output::Announce]
     ));
 }
 
@@ -106,7 +109,7 @@ fn priority_0_shortens_the_wait_to_the_skew() {
     let stopped = T0 + Duration::from_millis(5);
     feed(&mut router, stopped, advert(HIGHER, 0));
     let (at, out) = tick(&mut router);
-    assert_eq!(at, stopped + skew(config(100, true).priority, INTERVAL));
+    assert_eq!(at, stopped + config(100, true).skew(Priority::DEFAULT, INTERVAL));
     assert!(out.contains(&Output::Event(RouterEvent::StateChanged {
         from: StateName::Backup,
         to: StateName::Active,
@@ -174,7 +177,7 @@ fn the_interval_of_the_active_router_is_learned() {
     let message = encode(&slow, HIGHER, GROUP_V4.into(), Checksum::MessageOnly);
     let packet = Packet { source: HIGHER, destination: GROUP_V4.into(), hop_limit: 255, message };
     feed(&mut router, T0, Input::Packet(packet));
-    let expected = active_down_interval(router.config.priority, Duration::from_secs(1));
+    let expected = router.config.active_down(router.config.priority, Duration::from_secs(1));
     assert_eq!(router.deadline(), Some(T0 + expected));
     assert_eq!(router.checksum, Checksum::MessageOnly, "the peer's reading is mirrored");
 }
@@ -378,7 +381,7 @@ proptest! {
                     Output::Acquire => held = true,
                     Output::Release => held = false,
                     Output::Announce => prop_assert!(held, "announced without the address"),
-                    Output::Event(_) | Output::Send(_) => {}
+                    Output::Event(_) | Output::Send(..) => {}
                 }
             }
             prop_assert_eq!(held, router.state().holds());

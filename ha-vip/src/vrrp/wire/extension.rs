@@ -73,14 +73,28 @@ pub enum Message {
     Beat(Beat),
 }
 
-/// A backup's offer to be told more often that the active router is alive.
+impl Message {
+    /// The virtual router that the message is for.
+    #[must_use]
+    pub const fn vrid(&self) -> Vrid {
+        match self {
+            Self::Offer(offer) => offer.vrid,
+            Self::Beat(beat) => beat.vrid,
+        }
+    }
+}
+
+/// A backup's word that it is there: it would be the heir, and may want to be told more often that
+/// the active router is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Offer {
     /// The virtual router.
     pub vrid: Vrid,
-    /// The shortest interval between beats that the backup can take in: whole microseconds, 1 µs
-    /// to [`MAX_TIME`].
+    /// The sender's priority; 0 says that it cannot be the heir.
+    pub priority: u8,
+    /// The shortest interval between beats that the backup can take in: whole microseconds, up to
+    /// [`MAX_TIME`]; 0 says that it wants none.
     pub min_rx: Duration,
     /// How long the active router may go on beating without another offer: whole microseconds, up
     /// to [`MAX_TIME`]; 0 takes the offer back.
@@ -90,8 +104,8 @@ pub struct Offer {
 impl Offer {
     /// An offer.
     #[must_use]
-    pub const fn new(vrid: Vrid, min_rx: Duration, hold: Duration) -> Self {
-        Self { vrid, min_rx, hold }
+    pub const fn new(vrid: Vrid, priority: u8, min_rx: Duration, hold: Duration) -> Self {
+        Self { vrid, priority, min_rx, hold }
     }
 }
 
@@ -101,7 +115,7 @@ impl Offer {
 pub struct Beat {
     /// The virtual router.
     pub vrid: Vrid,
-    /// The sender's priority; 0 says that it stops.
+    /// The sender's priority; 0 says that it stops, and that the receiver is its heir.
     pub priority: u8,
     /// The time to the next beat: whole microseconds, up to [`MAX_TIME`]; 0 says that there will
     /// be no more, and adverts alone count again.
@@ -172,11 +186,8 @@ pub fn decode(message: &[u8], source: IpAddr, destination: IpAddr) -> Result<Mes
     if kind == BEAT {
         return Ok(Message::Beat(Beat { vrid, priority, interval, sequence: second }));
     }
-    if interval.is_zero() {
-        return Err(Reject::Interval);
-    }
     let hold = Duration::from_micros(second.into());
-    Ok(Message::Offer(Offer { vrid, min_rx: interval, hold }))
+    Ok(Message::Offer(Offer { vrid, priority, min_rx: interval, hold }))
 }
 
 /// As with adverts, the sum covers the trailer in IPv6, and leaves it out in IPv4.
@@ -189,8 +200,7 @@ fn checksum_is_right(message: &[u8], source: IpAddr, destination: IpAddr) -> boo
 
 /// Writes a message of the extension, to go from `source` to `destination`, a peer's address.
 ///
-/// Times are rounded up to whole microseconds and cut to [`MAX_TIME`]; an offer's interval is at
-/// least 1 µs.
+/// Times are rounded up to whole microseconds and cut to [`MAX_TIME`].
 #[must_use]
 pub fn encode(message: Message, source: IpAddr, destination: IpAddr) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LEN + TRAILER_LEN);
@@ -203,8 +213,7 @@ pub fn encode(message: Message, source: IpAddr, destination: IpAddr) -> Vec<u8> 
 pub fn encode_into(bytes: &mut Vec<u8>, message: Message, source: IpAddr, destination: IpAddr) {
     let (kind, vrid, priority, first, second) = match message {
         Message::Offer(offer) => {
-            let min_rx = micros(offer.min_rx).max(1);
-            (OFFER, offer.vrid, 0, min_rx, micros(offer.hold))
+            (OFFER, offer.vrid, offer.priority, micros(offer.min_rx), micros(offer.hold))
         }
         Message::Beat(beat) => {
             (BEAT, beat.vrid, beat.priority, micros(beat.interval), beat.sequence)
@@ -238,9 +247,11 @@ mod tests {
     fn messages() -> impl Strategy<Value = Message> {
         let vrid = (1u8..).prop_map(|vrid| Vrid::new(vrid).expect("not 0"));
         let time = any::<u32>().prop_map(|micros| Duration::from_micros(micros.into()));
-        let offer = (vrid.clone(), time.clone(), time.clone()).prop_map(|(vrid, min_rx, hold)| {
-            Message::Offer(Offer::new(vrid, min_rx.max(Duration::from_micros(1)), hold))
-        });
+        let offer = (vrid.clone(), any::<u8>(), time.clone(), time.clone()).prop_map(
+            |(vrid, priority, min_rx, hold)| {
+                Message::Offer(Offer::new(vrid, priority, min_rx, hold))
+            },
+        );
         let beat = (vrid, any::<u8>(), time, any::<u32>())
             .prop_map(|(vrid, priority, at, n)| Message::Beat(Beat::new(vrid, priority, at, n)));
         prop_oneof![offer, beat]
@@ -257,10 +268,10 @@ mod tests {
     fn the_bytes_are_those_of_the_document() {
         let (active, backup) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let vrid = Vrid::new(51).expect("not 0");
-        let offer = Offer::new(vrid, Duration::from_micros(500), Duration::from_millis(100));
+        let offer = Offer::new(vrid, 100, Duration::from_micros(500), Duration::from_millis(100));
         assert_eq!(
             encode(Message::Offer(offer), backup, active),
-            [0x3e, 51, 0, 1, 0x48, 0x41, 0x6c, 0x70, 0, 0, 1, 0xf4, 0, 1, 0x86, 0xa0],
+            [0x3e, 51, 100, 1, 0x48, 0x41, 0x08, 0x70, 0, 0, 1, 0xf4, 0, 1, 0x86, 0xa0],
         );
         let beat = Beat::new(vrid, 150, Duration::from_millis(1), 7);
         assert_eq!(
@@ -275,14 +286,14 @@ mod tests {
         let vrid = Vrid::new(1).expect("not 0");
         let through = |min_rx, hold| {
             let message =
-                encode(Message::Offer(Offer::new(vrid, min_rx, hold)), source, destination);
+                encode(Message::Offer(Offer::new(vrid, 1, min_rx, hold)), source, destination);
             match decode(&message, source, destination) {
                 Ok(Message::Offer(offer)) => (offer.min_rx, offer.hold),
                 other => panic!("{other:?}"),
             }
         };
         let micro = Duration::from_micros(1);
-        assert_eq!(through(Duration::ZERO, Duration::ZERO), (micro, Duration::ZERO));
+        assert_eq!(through(Duration::ZERO, Duration::ZERO), (Duration::ZERO, Duration::ZERO));
         assert_eq!(through(Duration::from_nanos(1), Duration::MAX), (micro, MAX_TIME));
     }
 

@@ -108,6 +108,8 @@ pub enum Reject {
     PacketLength,
     /// Its HMAC is right, but it is no newer than the last one of its sender.
     Replay,
+    /// It comes from a host that has no say here: none of the unicast peers, or no kin.
+    Source,
     /// It is not an advertisement.
     Type,
     /// It is of a version that is not spoken here: neither 2 nor 3, version 2 over IPv6, or CARP,
@@ -119,7 +121,7 @@ pub enum Reject {
 
 impl Reject {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AddressCount,
         Self::Authentication,
         Self::Checksum,
@@ -133,6 +135,7 @@ impl Reject {
         Self::OwnReflection,
         Self::PacketLength,
         Self::Replay,
+        Self::Source,
         Self::Type,
         Self::Version,
         Self::Vrid,
@@ -155,6 +158,7 @@ impl fmt::Display for Reject {
             Self::OwnReflection => "own packet",
             Self::PacketLength => "wrong length",
             Self::Replay => "replayed",
+            Self::Source => "not one of the peers",
             Self::Type => "not an advertisement",
             Self::Version => "version not spoken here",
             Self::Vrid => "another virtual router",
