@@ -57,7 +57,7 @@ fn two_routers_hand_over_without_a_moment_in_which_nobody_serves() {
         eventually("the first serves", || holds(a, VIP));
         stop(&first, ProcessSignal::Terminate);
         // The first was there until the second served, so now the second serves.
-        assert!(holds(b, VIP) && !holds(a, VIP));
+        assert!(holds(b, VIP) && !holds(a, VIP), "{:#?}\n{:#?}", first.lines(), second.lines());
     });
 }
 

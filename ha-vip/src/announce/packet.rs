@@ -17,6 +17,7 @@ pub struct PacketAnnouncer {
     socket: Socket,
     interface: u32,
     mac: Mac,
+    repeat: u8,
 }
 
 impl PacketAnnouncer {
@@ -29,7 +30,14 @@ impl PacketAnnouncer {
         // Protocol 0: the socket receives nothing.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, interface, mac })
+        Ok(Self { socket, interface, mac, repeat: 1 })
+    }
+
+    /// Sends each frame so many times in a row, at least once (keepalived's `garp_master_repeat`).
+    #[must_use]
+    pub const fn repeating(mut self, times: u8) -> Self {
+        self.repeat = times;
+        self
     }
 
     /// The same for the interface with this name, as it is now.
@@ -59,7 +67,9 @@ impl Announcer for PacketAnnouncer {
                 IpAddr::V6(_) => (0x86dd, [0x33, 0x33, 0, 0, 0, 1]),
             };
             let to = packet_address(self.interface, ethertype, destination);
-            self.socket.send_to(&frame, &to)?;
+            for _ in 0..self.repeat.max(1) {
+                self.socket.send_to(&frame, &to)?;
+            }
         }
         Ok(())
     }

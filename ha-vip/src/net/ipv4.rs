@@ -46,6 +46,12 @@ pub fn decode(packet: &[u8]) -> Option<Ipv4Packet<'_>> {
     })
 }
 
+/// Where the payload of a packet begins that [`decode`] has read.
+#[cfg(feature = "tokio")]
+pub(crate) fn payload_start(packet: &[u8]) -> usize {
+    packet.first().map_or(0, |first| usize::from(first & 0x0f).saturating_mul(4))
+}
+
 /// Writes an IPv4 packet of protocol 112 with TTL 255 (RFC 9568, section 5.1.1).
 ///
 /// `id` is the identification field; a payload over 65,515 bytes is cut.

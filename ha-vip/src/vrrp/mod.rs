@@ -1,6 +1,6 @@
 //! VRRP version 3 (RFC 9568): who serves the addresses of a network.
 //!
-//! [`Router`] is the protocol as a machine, [`Service`] (feature `tokio`) runs it on a real
+//! [`Router`] is the protocol as a machine, [`Host`] all routers of a host, [`Service`] (feature `netlink`) runs it on a real
 //! interface, [`wire`] reads and writes its messages, [`auth`] proves who sent them.
 
 pub mod auth;
@@ -9,9 +9,9 @@ mod config;
 mod effects;
 mod host;
 mod router;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "netlink")]
 mod service;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "netlink")]
 mod socket;
 pub mod wire;
 
@@ -26,5 +26,7 @@ pub use effects::{
 };
 pub use host::{Host, HostInput, HostOutput, LinkId, RouterId};
 pub use router::{Router, Stats};
-#[cfg(feature = "tokio")]
-pub use service::{Parts, RouterHandle, Service, ServiceError};
+#[cfg(feature = "netlink")]
+pub use service::{
+    Changes, ReloadError, RouterHandle, Service, ServiceBuilder, ServiceError, ServiceHandle,
+};

@@ -1,71 +1,101 @@
-//! VRRP's raw sockets.
+//! VRRP's raw sockets: one ear on each link, whatever the number of routers there.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use ha_core::driver::Readiness;
 use ha_core::sys::packet::{receive6, tell_hop_limit_and_destination};
+use rustix::net::RecvFlags;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use super::checksum::VRRP_PROTOCOL;
-use super::effects::{Destination, Packet};
+use super::effects::Heard;
+use super::host::LinkId;
 use super::wire::{GROUP_V4, GROUP_V6};
 use crate::net::ipv4;
 
 /// The largest message is 8 bytes and 255 IPv6 addresses, 4,088 bytes, after a header of 60.
 const BUFFER_LEN: usize = 8 * 1024;
+/// Adverts of a thousand routers that wait while this process does not run.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 const VRRP: i32 = VRRP_PROTOCOL as i32;
 /// `IPPROTO_RAW`: a socket that sends whole packets and receives none.
 const RAW: i32 = 255;
 
-/// Sends to VRRP's group from one interface, and hears it there.
+/// Sends to VRRP's group and to neighbours from one interface, and hears them there.
 #[derive(Debug)]
-pub(super) struct VrrpSocket {
+pub(super) struct Port {
+    link: LinkId,
+    name: String,
     hearing: Readiness,
-    speaking: Socket,
-    source: IpAddr,
-    interface: u32,
-    next_id: AtomicU16,
+    speaking: BTreeMap<IpAddr, Socket>,
+    next_id: u16,
     buffer: Vec<u8>,
+    packet: Vec<u8>,
 }
 
-impl VrrpSocket {
-    /// Opens the sockets on the interface; `source` is the address that adverts come from.
-    pub(super) fn open(name: &str, interface: u32, source: IpAddr) -> io::Result<Self> {
-        let (hearing, speaking) = match source {
-            IpAddr::V4(_) => (hear_v4(name, interface)?, speak_v4(name)?),
-            IpAddr::V6(source) => (hear_v6(name, interface)?, speak_v6(name, interface, source)?),
-        };
+/// The place of a received packet in a port's buffer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Received {
+    source: IpAddr,
+    destination: IpAddr,
+    hop_limit: u8,
+    start: usize,
+    end: usize,
+}
+
+impl Port {
+    /// Opens an ear on the interface.
+    pub(super) fn open(name: &str, link: LinkId) -> io::Result<Self> {
+        let hearing =
+            if link.ipv6 { hear_v6(name, link.interface)? } else { hear_v4(name, link.interface)? };
         hearing.set_nonblocking(true)?;
-        speaking.set_nonblocking(true)?;
+        // Less is what the system allows without privilege.
+        hearing.set_recv_buffer_size(RECEIVE_BUFFER)?;
         Ok(Self {
+            link,
+            name: name.to_owned(),
             hearing: Readiness::new(hearing)?,
-            speaking,
-            source,
-            interface,
-            next_id: AtomicU16::new(1),
+            speaking: BTreeMap::new(),
+            next_id: 0,
             buffer: vec![0; BUFFER_LEN],
+            packet: Vec::new(),
         })
     }
 
-    /// Sends a VRRP message.
-    pub(super) fn send(&self, destination: Destination, message: &[u8]) -> io::Result<()> {
-        let to = match (destination, self.source) {
-            (Destination::Group, IpAddr::V4(_)) => IpAddr::V4(GROUP_V4),
-            (Destination::Group, IpAddr::V6(_)) => IpAddr::V6(GROUP_V6),
-            (Destination::Peer(ip) | Destination::Routed(ip), _) => ip,
+    pub(super) const fn link(&self) -> LinkId {
+        self.link
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes it possible to send from `source`, an address of the interface.
+    pub(super) fn speak_from(&mut self, source: IpAddr) -> io::Result<()> {
+        let socket = match source {
+            IpAddr::V4(_) => speak_v4(Some(&self.name))?,
+            IpAddr::V6(source) => speak_v6(&self.name, self.link.interface, source)?,
         };
-        match (self.source, to) {
+        socket.set_nonblocking(true)?;
+        self.speaking.insert(source, socket);
+        Ok(())
+    }
+
+    /// Sends a VRRP message.
+    pub(super) fn send(&mut self, from: IpAddr, to: IpAddr, message: &[u8]) -> io::Result<()> {
+        let socket = self.speaking.get(&from).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        match (from, to) {
             (IpAddr::V4(source), IpAddr::V4(to)) => {
-                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                let packet = ipv4::encode(source, to, id, message);
-                self.speaking.send_to(&packet, &SocketAddr::from((to, 0)).into())?;
+                self.next_id = self.next_id.wrapping_add(1).max(1);
+                ipv4::encode_into(&mut self.packet, source, to, self.next_id, message);
+                socket.send_to(&self.packet, &SocketAddr::from((to, 0)).into())?;
             }
             (IpAddr::V6(_), IpAddr::V6(to)) => {
-                let to = SocketAddrV6::new(to, 0, 0, self.interface);
-                self.speaking.send_to(message, &to.into())?;
+                let to = SocketAddrV6::new(to, 0, 0, self.link.interface);
+                socket.send_to(message, &to.into())?;
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
                 return Err(io::ErrorKind::InvalidInput.into());
@@ -79,34 +109,43 @@ impl VrrpSocket {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(super) async fn receive(&mut self) -> io::Result<Option<Packet>> {
-        let buffer = &mut self.buffer;
-        match self.source {
-            IpAddr::V4(_) => {
-                let flags = rustix::net::RecvFlags::empty();
-                let read = self.hearing.read(|socket| {
-                    let (len, _) = rustix::net::recv(socket, &mut buffer[..], flags)?;
-                    Ok(len)
-                });
-                let len = read.await?;
-                Ok(buffer.get(..len).and_then(ipv4::decode).map(|packet| Packet {
-                    source: packet.source.into(),
-                    destination: packet.destination.into(),
-                    hop_limit: packet.ttl,
-                    message: packet.payload.to_vec(),
-                }))
-            }
-            IpAddr::V6(_) => {
-                let received = self.hearing.read(|socket| receive6(socket, buffer)).await?;
-                Ok(buffer.get(..received.len).map(|message| Packet {
-                    source: received.source.into(),
-                    destination: received.destination.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
-                    hop_limit: received.hop_limit.unwrap_or_default(),
-                    message: message.to_vec(),
-                }))
-            }
-        }
+    pub(super) async fn receive(&mut self) -> io::Result<Option<Received>> {
+        let (ipv6, buffer) = (self.link.ipv6, &mut self.buffer);
+        self.hearing.read(|socket| receive(socket, ipv6, buffer)).await
     }
+
+    /// Takes a packet that waits already.
+    pub(super) fn try_receive(&mut self) -> io::Result<Option<Received>> {
+        receive(self.hearing.as_fd(), self.link.ipv6, &mut self.buffer)
+    }
+
+    /// What was received last.
+    pub(super) fn heard(&self, received: Received) -> Heard<'_> {
+        let Received { source, destination, hop_limit, start, end } = received;
+        let message = self.buffer.get(start..end).unwrap_or_default();
+        Heard { source, destination, hop_limit, message }
+    }
+}
+
+fn receive(socket: BorrowedFd<'_>, ipv6: bool, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+    if ipv6 {
+        let received = receive6(socket, buffer)?;
+        return Ok(Some(Received {
+            source: received.source.into(),
+            destination: received.destination.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
+            hop_limit: received.hop_limit.unwrap_or_default(),
+            start: 0,
+            end: received.len,
+        }));
+    }
+    let (len, _) = rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())?;
+    Ok(buffer.get(..len).and_then(ipv4::decode).map(|packet| Received {
+        source: packet.source.into(),
+        destination: packet.destination.into(),
+        hop_limit: packet.ttl,
+        start: ipv4::payload_start(buffer),
+        end: ipv4::payload_start(buffer) + packet.payload.len(),
+    }))
 }
 
 fn hear_v4(name: &str, interface: u32) -> io::Result<Socket> {
@@ -116,10 +155,11 @@ fn hear_v4(name: &str, interface: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn speak_v4(name: &str) -> io::Result<Socket> {
+/// A socket that sends whole IPv4 packets: out of the interface `name`, or by any way.
+pub(super) fn speak_v4(name: Option<&str>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))?;
     socket.set_header_included_v4(true)?;
-    socket.bind_device(Some(name.as_bytes()))?;
+    socket.bind_device(name.map(str::as_bytes))?;
     socket.set_multicast_loop_v4(false)?;
     Ok(socket)
 }
@@ -136,50 +176,11 @@ fn speak_v6(name: &str, interface: u32, source: Ipv6Addr) -> io::Result<Socket> 
     let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(VRRP)))?;
     socket.bind_device(Some(name.as_bytes()))?;
     // Bound to the source, so that a virtual link-local address is never taken for it; a packet
-    // to the group does not fit the binding, so this socket receives none.
+    // to the group does not fit the binding, and what else it receives nobody reads.
     socket.bind(&SocketAddrV6::new(source, 0, 0, interface).into())?;
     socket.set_multicast_if_v6(interface)?;
     socket.set_multicast_hops_v6(255)?;
     socket.set_unicast_hops_v6(255)?;
     socket.set_multicast_loop_v6(false)?;
     Ok(socket)
-}
-
-/// The primary IPv4 address, or the link-local IPv6 one, that is not a virtual address itself.
-#[cfg(feature = "netlink")]
-pub(super) fn source_address(
-    present: &[crate::VirtualAddress],
-    config: &super::RouterConfig,
-) -> Option<IpAddr> {
-    let virtual_ip = |ip: IpAddr| config.addresses().iter().any(|address| address.ip() == ip);
-    let owner = config.priority().is_owner();
-    let usable = |ip: &IpAddr| match ip {
-        IpAddr::V4(_) => !config.is_ipv6(),
-        IpAddr::V6(ip) => config.is_ipv6() && ip.is_unicast_link_local(),
-    };
-    let mut candidates = present.iter().map(crate::VirtualAddress::ip).filter(usable);
-    candidates.clone().find(|ip| !virtual_ip(*ip)).or_else(|| candidates.find(|_| owner))
-}
-
-#[cfg(all(test, feature = "netlink"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_source_is_a_primary_address_of_the_right_family() {
-        let address = |text: &str| text.parse::<crate::VirtualAddress>().expect("an address");
-        let present = ["10.0.0.100/24", "10.0.0.1/24", "2001:db8::1/64", "fe80::1/64"].map(address);
-        let source = |vip: &str, priority| {
-            let builder = super::super::RouterConfig::builder(1).address(address(vip));
-            let config = builder.priority(priority).build().expect("a configuration");
-            source_address(&present, &config).map(|ip| ip.to_string())
-        };
-        assert_eq!(source("10.0.0.100/24", 100).as_deref(), Some("10.0.0.1"));
-        assert_eq!(source("2001:db8::9/64", 100).as_deref(), Some("fe80::1"));
-        let only = [address("10.0.0.100/24")];
-        let config =
-            |p| super::super::RouterConfig::builder(1).address(only[0]).priority(p).build();
-        assert_eq!(source_address(&only, &config(100).expect("ok")), None);
-        assert_eq!(source_address(&only, &config(255).expect("ok")), Some(only[0].ip()));
-    }
 }

@@ -130,6 +130,19 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// What two routers have counted together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.became_active += other.became_active;
+        self.kin_received += other.kin_received;
+        for (ours, theirs) in self.rejected.iter_mut().zip(other.rejected) {
+            *ours += theirs;
+        }
+        self
+    }
+
     /// How many packets were dropped for this reason.
     #[must_use]
     pub fn rejected(&self, why: Reject) -> u64 {
