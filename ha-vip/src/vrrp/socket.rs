@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll};
 
 use ha_core::driver::Readiness;
 use ha_core::sys::packet::{receive6, tell_hop_limit_and_destination};
@@ -105,13 +106,12 @@ impl Port {
     }
 
     /// Waits for the next packet; `None` for one that is no packet of protocol 112.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub(super) async fn receive(&mut self) -> io::Result<Option<Received>> {
+    pub(super) fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Received>>> {
         let (ipv6, buffer) = (self.link.ipv6, &mut self.buffer);
-        self.hearing.read(|socket| receive(socket, ipv6, buffer)).await
+        self.hearing.poll_read(context, |socket| receive(socket, ipv6, buffer))
     }
 
     /// Takes a packet that waits already.

@@ -398,7 +398,7 @@ fn wall() -> Duration {
 async fn receive_any(ports: &mut [Port]) -> (usize, io::Result<Option<Received>>) {
     poll_fn(|context| {
         for (index, port) in ports.iter_mut().enumerate() {
-            if let Poll::Ready(received) = pin!(port.receive()).poll(context) {
+            if let Poll::Ready(received) = port.poll_receive(context) {
                 return Poll::Ready((index, received));
             }
         }
