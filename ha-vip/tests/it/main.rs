@@ -1,6 +1,10 @@
 //! Everything of ha-vip that needs more than one module.
 
 #[cfg(test)]
+mod carp;
+#[cfg(test)]
+mod carp_vectors;
+#[cfg(test)]
 mod real_kernel;
 #[cfg(test)]
 mod simulation;
