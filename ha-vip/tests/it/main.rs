@@ -5,6 +5,8 @@ mod carp;
 #[cfg(test)]
 mod carp_vectors;
 #[cfg(test)]
+mod conflict;
+#[cfg(test)]
 mod real_kernel;
 #[cfg(test)]
 mod simulation;
