@@ -181,3 +181,25 @@ impl fmt::Display for Reason {
         })
     }
 }
+
+/// What a CARP host has counted since it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Adverts sent, goodbyes included.
+    pub sent: u64,
+    /// Adverts of our group taken in.
+    pub received: u64,
+    /// How often this host became master.
+    pub became_master: u64,
+    /// Packets dropped, in the order of [`Reject::ALL`].
+    pub rejected: [u64; Reject::ALL.len()],
+}
+
+impl Stats {
+    /// How many packets were dropped for this reason.
+    #[must_use]
+    pub fn rejected(&self, why: Reject) -> u64 {
+        Reject::ALL.iter().zip(self.rejected).find(|(r, _)| **r == why).map_or(0, |(_, n)| n)
+    }
+}

@@ -36,7 +36,7 @@ mod socket;
 pub mod wire;
 
 pub use config::{HostBuilder, HostConfig, MAX_ADDRESSES, Vhid};
-pub use effects::{HostEvent, Input, Output, Packet, Reason, StateName};
-pub use host::{Host, Stats};
+pub use effects::{HostEvent, Input, Output, Packet, Reason, StateName, Stats};
+pub use host::Host;
 #[cfg(feature = "tokio")]
 pub use service::{HostHandle, Parts, Service, ServiceError};

@@ -14,8 +14,8 @@ use ha_core::time::{BootClock, Clock, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::HostConfig;
-use super::effects::{HostEvent, Input, Output, StateName};
-use super::host::{Host, Stats};
+use super::effects::{HostEvent, Input, Output, StateName, Stats};
+use super::host::Host;
 use super::socket::CarpSocket;
 use super::wire::Reject;
 use crate::address::VirtualAddress;
@@ -301,10 +301,16 @@ impl Service {
                 let text = format!("{from} says it is preferred, and has yet to prove it");
                 (EventKind::Note { text }, "it has just started, or is a copy".to_owned())
             }
-            // Counted in the statistics; an event each would let anybody on the link fill logs.
+            // Counted in the statistics; an event each would let anybody on the link fill logs, so
+            // those that an operator must know of are told of at 1, 2, 4, 8, …
             HostEvent::Rejected { from, why: why @ (Reject::Digest | Reject::Replay) } => {
-                tracing::info!(subject = self.subject, %from, %why, "advert refused");
-                return;
+                let count = self.host.stats().rejected(*why);
+                if !count.is_power_of_two() {
+                    return;
+                }
+                tracing::warn!(subject = self.subject, %from, %why, count, "advert refused");
+                let text = format!("{count} adverts refused, the last from {from}");
+                (EventKind::Note { text }, why.to_string())
             }
             HostEvent::Rejected { from, why } => {
                 tracing::debug!(subject = self.subject, %from, %why, "packet dropped");

@@ -14,6 +14,8 @@ use ha_core::time::Instant;
 use ha_sim::{Chaos, Context, Invariant, Node, NodeIndex, Violation, World, for_seeds};
 use ha_vip::carp::{Host, HostConfig, Input, Output, Packet, StateName};
 
+use crate::ucarp_model::Ucarp;
+
 /// Between two adverts of the last host.
 const INTERVAL: Duration = Duration::from_millis(120);
 const REFRESH: Duration = Duration::from_secs(5);
@@ -29,6 +31,7 @@ enum Message {
 #[derive(Debug)]
 enum Station {
     Host(Box<Host>),
+    Ucarp(Box<Ucarp>),
     Client,
 }
 
@@ -38,20 +41,25 @@ impl Machine for Station {
     const MAX_OUTPUTS: usize = Host::MAX_OUTPUTS;
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
-        if let Self::Host(host) = self {
-            host.handle(now, input, out);
+        match self {
+            Self::Host(host) => host.handle(now, input, out),
+            Self::Ucarp(ucarp) => ucarp.handle(now, input, out),
+            Self::Client => {}
         }
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if let Self::Host(host) = self {
-            host.tick(now, out);
+        match self {
+            Self::Host(host) => host.tick(now, out),
+            Self::Ucarp(ucarp) => ucarp.tick(now, out),
+            Self::Client => {}
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Host(host) => host.deadline(),
+            Self::Ucarp(ucarp) => ucarp.deadline(),
             Self::Client => None,
         }
     }
@@ -73,6 +81,8 @@ enum Broken {
 struct Computer {
     index: usize,
     advskew: Option<u8>,
+    /// Whether a ucarp runs here rather than ours.
+    is_ucarp: bool,
     broken: Broken,
     holds: bool,
     just_became_master: bool,
@@ -95,6 +105,11 @@ impl Node for Computer {
         let Some(advskew) = self.advskew else {
             return Station::Client;
         };
+        if self.is_ucarp {
+            context.later(Duration::ZERO, Input::Start);
+            let seed = context.rng().next_u64();
+            return Station::Ucarp(Box::new(Ucarp::new(advskew, Self::ip(self.index), seed)));
+        }
         let config = HostConfig::builder(42)
             .address("10.0.0.100/24".parse::<ha_vip::VirtualAddress>().expect("an address"))
             .password("love")
@@ -190,9 +205,15 @@ impl Invariant<Computer> for SomeoneServes {
 }
 
 fn world(seed: u64, broken: Broken) -> World<Computer> {
+    mixed_world(seed, broken, &[])
+}
+
+/// The hosts with these numbers are ucarps.
+fn mixed_world(seed: u64, broken: Broken, ucarps: &[usize]) -> World<Computer> {
     let host = |index: usize, advskew| Computer {
         index,
         advskew,
+        is_ucarp: ucarps.contains(&index),
         broken,
         holds: false,
         just_became_master: false,
@@ -232,6 +253,31 @@ fn disaster(seed: u64, broken: Broken, patience: Duration) -> Result<(), Violati
 #[test]
 fn after_any_disaster_one_host_holds_and_every_client_knows_it() -> Result<(), Violation> {
     for_seeds(200, |seed| disaster(seed, Broken::Nothing, REFRESH + INTERVAL))?;
+    Ok(())
+}
+
+/// The same with ucarps among the hosts: whoever they are, one host holds in the end.
+fn mixed_disaster(seed: u64, ucarps: &[usize]) -> Result<(), Violation> {
+    let mut world = mixed_world(seed, Broken::Nothing, ucarps);
+    world.run_for(Duration::from_secs(2))?;
+    Chaos::harsh().run(&mut world, Duration::from_secs(30))?;
+    world.converges_within(Duration::from_secs(3), only_the_first_holds)?;
+    if !ucarps.contains(&0) {
+        // A ucarp does not announce again by itself.
+        world.converges_within(REFRESH + INTERVAL, clients_know_the_holder)?;
+    }
+    world.run_for(Duration::from_secs(10))?;
+    if only_the_first_holds(&world) {
+        return Ok(());
+    }
+    Err(world.violation("stays", "the holder changed without a reason"))
+}
+
+#[test]
+fn after_any_disaster_with_ucarps_among_the_hosts_one_host_holds() -> Result<(), Violation> {
+    for ucarps in [&[0][..], &[1], &[0, 1], &[1, 2]] {
+        for_seeds(60, |seed| mixed_disaster(seed, ucarps))?;
+    }
     Ok(())
 }
 
@@ -282,7 +328,7 @@ fn a_hand_over_has_no_moment_without_a_holder() -> Result<(), Violation> {
         let successor = |world: &World<Computer>| {
             let state = |index| match world.machine(NodeIndex::new(index)) {
                 Some(Station::Host(host)) => host.state(),
-                Some(Station::Client) | None => StateName::Init,
+                Some(Station::Client | Station::Ucarp(_)) | None => StateName::Init,
             };
             state(0) == StateName::Backup && (state(1).holds() || state(2).holds())
         };

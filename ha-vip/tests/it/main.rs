@@ -11,4 +11,6 @@ mod real_kernel;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod ucarp_model;
+#[cfg(test)]
 mod vectors;
