@@ -76,6 +76,8 @@ impl fmt::Display for Unreadable {
     }
 }
 
+impl std::error::Error for Unreadable {}
+
 impl Sighting {
     /// Reads an Ethernet frame of ARP (RFC 826); what follows the packet is padding.
     ///
