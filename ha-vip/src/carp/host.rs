@@ -203,7 +203,7 @@ impl Host {
         }
     }
 
-    fn admit(&self, packet: &Packet) -> Result<(Advert, Freshness), Reject> {
+    fn admit(&mut self, packet: &Packet) -> Result<(Advert, Freshness), Reject> {
         if packet.hop_limit != 255 {
             return Err(Reject::HopLimit);
         }
@@ -213,7 +213,10 @@ impl Host {
         let advert = decode(&packet.message, self.config.vhid, &self.config.authenticator)?;
         match self.counters.judge(advert.counter) {
             Freshness::Copy => Err(Reject::Replay),
-            Freshness::Stale => Err(Reject::Stale),
+            Freshness::Stale => {
+                self.counters.pass_over(advert.counter);
+                Err(Reject::Stale)
+            }
             fresh @ (Freshness::Proven | Freshness::Follows | Freshness::Unknown) => {
                 Ok((advert, fresh))
             }

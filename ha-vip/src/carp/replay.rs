@@ -23,6 +23,9 @@
 //!    dropped ([`Reject::Stale`]) and do not keep the backup waiting. When the true master has
 //!    begun another sequence, the backup takes over after the dead interval, asks as a master
 //!    does, is answered and yields: it is wrong for one interval at the most.
+//! 5. **All follow one sequence in the end.** Whoever becomes master begins beyond the highest
+//!    counter that it has heard, also of those it did not follow. Without this rule two backups
+//!    and a ucarp, which follows everybody, could depose each other for ever.
 //!
 //! # What remains
 //!
@@ -49,6 +52,9 @@ pub const ANSWER: u64 = 64;
 
 /// The largest step of a master's counter.
 const LARGEST_STEP: u64 = 1 << 28;
+/// The largest first step of a new master: far beyond what anybody has recorded, such as a ucarp
+/// that counted up by one for a year, and yet within [`SEQUENCE`].
+const LARGEST_LEAP: u64 = 1 << 39;
 /// How far a follower may be behind: thousands of lost adverts, and yet so little of all counters
 /// that an old one is not in it by chance.
 const SEQUENCE: u64 = 1 << 40;
@@ -83,8 +89,14 @@ pub(super) struct Counters {
     /// The last counter that was accepted, and how often in a row one followed another.
     heard: Option<u64>,
     followed: u8,
+    /// The highest counter that was not followed.
+    passed_over: Option<u64>,
     /// The last counter of our own sequence.
     own: Option<u64>,
+    /// The last counter of the master before us.
+    before: Option<u64>,
+    /// Whether the next step is the first one of a new master.
+    leaps: bool,
 }
 
 impl Counters {
@@ -96,7 +108,10 @@ impl Counters {
             questions: VecDeque::new(),
             heard: None,
             followed: 0,
+            passed_over: None,
             own: None,
+            before: None,
+            leaps: true,
         }
     }
 
@@ -123,6 +138,12 @@ impl Counters {
         self.remember(counter);
     }
 
+    /// Does not follow a genuine counter that breaks the sequence.
+    pub(super) fn pass_over(&mut self, counter: u64) {
+        self.passed_over = self.passed_over.max(Some(counter));
+        self.remember(counter);
+    }
+
     /// Remembers a counter without following it.
     pub(super) fn remember(&mut self, counter: u64) {
         if self.seen.len() >= MEMORY {
@@ -131,9 +152,11 @@ impl Counters {
         self.seen.push_back(counter);
     }
 
-    /// Begins to be master with a sequence of our own, at or after the last one heard.
+    /// Begins to be master with a sequence of our own, beyond every one that was heard.
     pub(super) fn begin(&mut self) {
-        self.own = self.heard.take().or(self.own);
+        self.before = self.heard.take();
+        self.own = self.before.or(self.own).max(self.passed_over.take());
+        self.leaps = true;
         self.followed = 0;
         self.questions.clear();
     }
@@ -149,7 +172,9 @@ impl Counters {
     pub(super) fn question(&mut self, authenticator: &Authenticator) -> u64 {
         let drawn = authenticator.derive(self.seed, self.drawn);
         self.drawn = self.drawn.wrapping_add(1);
-        let step = (drawn & (LARGEST_STEP.wrapping_sub(1))).wrapping_add(ANSWER);
+        let largest = if self.leaps { LARGEST_LEAP } else { LARGEST_STEP };
+        self.leaps = false;
+        let step = (drawn & (largest.wrapping_sub(1))).wrapping_add(ANSWER);
         // The first one of a life is in the lower quarter, so that no sequence wraps.
         let next = self.own.map_or(drawn >> 2, |own| own.wrapping_add(step));
         self.own = Some(next);
@@ -170,12 +195,8 @@ impl Counters {
 
     /// The counter that continues the sequence of the master that is to be preempted.
     pub(super) fn succeed(&mut self, authenticator: &Authenticator) -> u64 {
-        match self.own {
-            Some(heard) => {
-                let answer = self.answer(heard);
-                self.own = Some(answer);
-                answer
-            }
+        match self.before {
+            Some(heard) => self.answer(heard),
             None => self.question(authenticator),
         }
     }
@@ -244,5 +265,26 @@ mod tests {
             last = next;
         }
         assert_eq!(ours.seen.len(), MEMORY, "memory is bounded");
+    }
+
+    #[test]
+    fn a_new_master_begins_beyond_all_that_it_has_heard_and_its_followers_follow() {
+        let authenticator = authenticator();
+        // The sequences of two backups are far apart; a ucarp follows whoever spoke last.
+        for (ours, theirs) in [(1 << 50, 1 << 60), (1 << 60, 1 << 50)] {
+            let [mut one, mut other] = [1, 2].map(Counters::new);
+            for step in 0..4 {
+                one.accept(ours + step);
+                other.accept(theirs + step);
+            }
+            assert_eq!(one.judge(theirs + 4), Freshness::Stale);
+            one.pass_over(theirs + 4);
+            one.begin();
+            let begun = one.question(&authenticator);
+            assert!(begun > ours && begun > theirs);
+            if ours < theirs {
+                assert_eq!(other.judge(begun), Freshness::Follows);
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
-use ha_sim::{Chaos, Context, Invariant, Node, NodeIndex, Violation, World, for_seeds};
+use ha_sim::{Chaos, Context, Invariant, Node, NodeIndex, Seeds, Violation, World, for_seeds};
 use ha_vip::carp::{Host, HostConfig, Input, Output, Packet, StateName};
 
 use crate::ucarp_model::Ucarp;
@@ -276,7 +276,9 @@ fn mixed_disaster(seed: u64, ucarps: &[usize]) -> Result<(), Violation> {
 #[test]
 fn after_any_disaster_with_ucarps_among_the_hosts_one_host_holds() -> Result<(), Violation> {
     for ucarps in [&[0][..], &[1], &[0, 1], &[1, 2]] {
-        for_seeds(60, |seed| mixed_disaster(seed, ucarps))?;
+        // 524: two backups with sequences far apart deposed each other for ever.
+        let seeds = Seeds::new(60).regressions(&[524]);
+        seeds.run(|seed| mixed_disaster(seed, ucarps))?;
     }
     Ok(())
 }
