@@ -33,6 +33,9 @@
 //! stays with the loser's link-layer address. Addresses are marked as ours in the kernel: those
 //! of a crashed life are cleared, those of other programs never touched.
 //!
+//! Speaks CARP with ucarp, too ([`carp`]): with a goodbye on stop, several addresses, and copies
+//! of adverts that cannot depose a master.
+//!
 //! # Limits
 //!
 //! *At least one* is the whole promise: in a split both sides serve the address. Things that must

@@ -1,20 +1,33 @@
 //! Telling the neighbours where an address is now: gratuitous ARP and unsolicited neighbour
-//! advertisements.
+//! advertisements; and hearing whether another host says the same of itself (RFC 5227).
 
 mod announcer;
 mod arp;
+mod conflict;
+#[cfg(feature = "tokio")]
+mod listener;
 mod ndp;
 #[cfg(feature = "tokio")]
 mod packet;
+mod probe;
+mod sighting;
 
 use std::fmt;
 use std::net::IpAddr;
 
 pub use announcer::{Announcer, MemoryAnnouncer};
 pub use arp::gratuitous_arp;
+pub use conflict::{
+    ConflictBuilder, ConflictConfig, ConflictDetector, ConflictEvent, ConflictInput,
+    ConflictOutput, ConflictPolicy, ConflictStats, MAX_RIVALS,
+};
+#[cfg(feature = "tokio")]
+pub use listener::{ConflictListener, ListenerStats};
 pub use ndp::unsolicited_advertisement;
 #[cfg(feature = "tokio")]
 pub use packet::PacketAnnouncer;
+pub use probe::{AddressProbe, ProbeInput, ProbeOutput, ProbeTiming};
+pub use sighting::{Sighting, SightingKind, Unreadable, arp_probe};
 
 /// A link-layer address of Ethernet, such as `02:77:00:00:00:01`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,8 +8,33 @@ use crate::vrrp::{VRRP_PROTOCOL, sum};
 const HEADER_LEN: usize = 20;
 /// Version 4, five words of header.
 const VERSION_AND_LEN: u8 = 0x45;
-/// Internetwork control (precedence 6), as routing protocols have it.
-const TOS: u8 = 0xc0;
+
+/// How a packet asks to be treated on its way: the type of service and the fragmentation flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Service {
+    /// Internetwork control (precedence 6), may be fragmented: VRRP, as keepalived sends it.
+    InternetworkControl,
+    /// Low delay, never fragmented: CARP, as ucarp sends it.
+    LowDelay,
+}
+
+impl Service {
+    const fn tos(self) -> u8 {
+        match self {
+            Self::InternetworkControl => 0xc0,
+            Self::LowDelay => 0x10,
+        }
+    }
+
+    /// The first byte of flags and fragment offset.
+    const fn flags(self) -> u8 {
+        match self {
+            Self::InternetworkControl => 0,
+            Self::LowDelay => 0x40,
+        }
+    }
+}
 
 /// A packet of protocol 112, read from a raw socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +82,7 @@ pub(crate) fn payload_start(packet: &[u8]) -> usize {
 /// `id` is the identification field; a payload over 65,515 bytes is cut.
 #[must_use]
 pub fn encode(source: Ipv4Addr, destination: Ipv4Addr, id: u16, payload: &[u8]) -> Vec<u8> {
-    let mut packet = Vec::with_capacity(HEADER_LEN.saturating_add(payload.len()));
-    encode_into(&mut packet, source, destination, id, payload);
-    packet
+    encode_as(Service::InternetworkControl, source, destination, id, payload)
 }
 
 /// Does what [`encode`] does, but replaces what is in `packet`, so that a sender can use one
@@ -71,14 +94,38 @@ pub fn encode_into(
     id: u16,
     payload: &[u8],
 ) {
+    write(packet, Service::InternetworkControl, (source, destination), id, payload);
+}
+
+/// The same as [`encode`], with another type of service.
+#[must_use]
+pub fn encode_as(
+    service: Service,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    id: u16,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(HEADER_LEN.saturating_add(payload.len()));
+    write(&mut packet, service, (source, destination), id, payload);
+    packet
+}
+
+fn write(
+    packet: &mut Vec<u8>,
+    service: Service,
+    (source, destination): (Ipv4Addr, Ipv4Addr),
+    id: u16,
+    payload: &[u8],
+) {
     let payload =
         payload.get(..usize::from(u16::MAX).saturating_sub(HEADER_LEN)).unwrap_or(payload);
     let len = u16::try_from(payload.len().saturating_add(HEADER_LEN)).unwrap_or(u16::MAX);
     packet.clear();
-    packet.extend([VERSION_AND_LEN, TOS]);
+    packet.extend([VERSION_AND_LEN, service.tos()]);
     packet.extend(len.to_be_bytes());
     packet.extend(id.to_be_bytes());
-    packet.extend([0, 0, 255, VRRP_PROTOCOL, 0, 0]);
+    packet.extend([service.flags(), 0, 255, VRRP_PROTOCOL, 0, 0]);
     packet.extend(source.octets());
     packet.extend(destination.octets());
     let checksum = !sum(&[packet]);

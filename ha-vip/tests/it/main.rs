@@ -1,10 +1,18 @@
 //! Everything of ha-vip that needs more than one module.
 
 #[cfg(test)]
+mod carp;
+#[cfg(test)]
+mod carp_vectors;
+#[cfg(test)]
+mod conflict;
+#[cfg(test)]
 mod real_kernel;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod track;
+#[cfg(test)]
+mod ucarp_model;
 #[cfg(test)]
 mod vectors;
