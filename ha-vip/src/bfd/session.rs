@@ -86,8 +86,11 @@ impl Remote {
 /// machine) cannot tell a dead peer from its own deafness. So a packet in hand counts before a
 /// timer that ran out meanwhile: a driver reads what has queued up before it calls
 /// [`tick`](Machine::tick). And a tick that comes late by more than one of the peer's intervals
-/// does not end the session: the peer gets one interval more, once, to be heard. A peer that has
+/// does not end the session: the peer gets two intervals more, once, to be heard. A peer that has
 /// given up on us meanwhile says so in its next packet, and that takes the session down at once.
+///
+/// The price: for as long as it takes to read what has queued up, and one detection time more, a
+/// session can be up on what was true before.
 ///
 /// # Not offered
 ///
@@ -408,7 +411,7 @@ impl Session {
         if live && !self.spared && self.now.since(detect_at) > interval {
             self.spared = true;
             self.stats.oversleeps += 1;
-            self.detect_at = Some(self.now + interval);
+            self.detect_at = Some(self.now + 2 * interval);
             return;
         }
         self.detect_at = None;

@@ -404,15 +404,15 @@ fn a_packet_in_hand_counts_before_a_timer_that_ran_out_meanwhile() {
 }
 
 #[test]
-fn after_standing_still_the_peer_has_one_more_interval_to_be_heard_and_only_once() {
+fn after_standing_still_the_peer_has_two_intervals_more_to_be_heard_and_only_once() {
     let mut bench = Bench::up();
     bench.oversleep(Duration::from_secs(3));
     assert_eq!((bench.session.state(), bench.session.stats().oversleeps), (State::Up, 1));
-    bench.run_for(9 * MS);
+    bench.run_for(19 * MS);
     bench.hear(&says(State::Up));
     assert_eq!(bench.session.state(), State::Up, "it lives");
     bench.oversleep(Duration::from_secs(3));
-    bench.run_for(10 * MS);
+    bench.run_for(20 * MS);
     assert_eq!(bench.session.state(), State::Down, "it does not");
 
     let mut bench = Bench::up();
