@@ -129,13 +129,13 @@ impl Service {
         if self.members.values().any(|member| member.endpoints == endpoints) {
             return Err(ServiceError::Exists { endpoints: endpoints.to_string() });
         }
+        let (discriminator, seed) = self.identity()?;
+        let sender = open_sender(&endpoints)?;
         let listener = &mut self.listeners[usize::from(endpoints.local().is_ipv6())];
         if listener.is_none() {
             let opened = Listener::open(endpoints.local().is_ipv6());
             *listener = Some(opened.map_err(ServiceError::of_listener)?);
         }
-        let (discriminator, seed) = self.identity()?;
-        let sender = open_sender(&endpoints)?;
         let session = Session::new(config, discriminator, seed);
         let (status, watched) = watch::channel(Status::of(&session));
         let handle =

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bfd;
 #[cfg(test)]
+mod bfd_kernel;
+#[cfg(test)]
 mod bfd_vectors;
 #[cfg(test)]
 mod real_kernel;
