@@ -1,6 +1,12 @@
 //! Everything of ha-vip that needs more than one module.
 
 #[cfg(test)]
+mod bfd;
+#[cfg(test)]
+mod bfd_kernel;
+#[cfg(test)]
+mod bfd_vectors;
+#[cfg(test)]
 mod carp;
 #[cfg(test)]
 mod carp_vectors;
