@@ -388,3 +388,206 @@ proptest! {
         }
     }
 }
+
+fn heard(out: &[Output], wanted: Destination) -> Vec<Vec<u8>> {
+    let to = |output: &Output| match output {
+        Output::Send(destination, message) if *destination == wanted => Some(message.clone()),
+        Output::Send(..)
+        | Output::Acquire
+        | Output::Announce
+        | Output::Event(_)
+        | Output::Release => None,
+    };
+    out.iter().filter_map(to).collect()
+}
+
+fn packet_from(source: IpAddr, message: Vec<u8>) -> Input {
+    Input::Packet(Packet { source, destination: OWN, hop_limit: 255, message })
+}
+
+fn with_kin(priority: u8, own: IpAddr, kin: IpAddr) -> Router {
+    let config = RouterConfig::builder(51)
+        .address("10.0.0.100/24".parse::<VirtualAddress>().expect("an address"))
+        .priority(priority)
+        .advert_interval(INTERVAL)
+        .kin(kin)
+        .beat_interval(Duration::from_millis(3))
+        .build()
+        .expect("a configuration");
+    let mut router = Router::new(config, own);
+    feed(&mut router, T0, Input::Start);
+    router
+}
+
+/// A backup at [`OWN`] and its active kin at [`HIGHER`], who know of each other.
+fn acquainted() -> (Router, Router, Instant) {
+    let mut theirs = with_kin(150, HIGHER, OWN);
+    let mut ours = with_kin(100, OWN, HIGHER);
+    let (at, out) = tick(&mut theirs);
+    let advert = heard(&out, Destination::Group).pop().expect("an advert");
+    let out = feed(&mut ours, at, advert_bytes(HIGHER, advert));
+    let offer = heard(&out, Destination::Peer(HIGHER)).pop().expect("an offer");
+    let input = Packet { source: OWN, destination: HIGHER, hop_limit: 255, message: offer };
+    feed(&mut theirs, at, Input::Packet(input));
+    (ours, theirs, at)
+}
+
+fn advert_bytes(source: IpAddr, message: Vec<u8>) -> Input {
+    Input::Packet(Packet { source, destination: GROUP_V4.into(), hop_limit: 255, message })
+}
+
+#[test]
+fn kin_is_told_that_it_is_the_heir_and_takes_over_without_a_skew() {
+    let (mut ours, mut theirs, at) = acquainted();
+    let out = feed(&mut theirs, at, Input::Stop);
+    let word = heard(&out, Destination::Peer(OWN)).pop().expect("a word to the heir");
+    let out = feed(&mut ours, at, packet_from(HIGHER, word));
+    assert_eq!((ours.state(), sent(&out)), (StateName::Active, vec![100]));
+}
+
+#[test]
+fn a_backup_that_gets_beats_takes_over_after_three_silent_ones() {
+    let (mut ours, mut theirs, mut at) = acquainted();
+    for _ in 0..20 {
+        let (next, out) = tick(&mut theirs);
+        at = next;
+        for beat in heard(&out, Destination::Peer(OWN)) {
+            feed(&mut ours, at, packet_from(HIGHER, beat));
+        }
+    }
+    assert_eq!(ours.state(), StateName::Backup);
+    let (gone, _) = tick(&mut ours);
+    assert_eq!(ours.state(), StateName::Active);
+    assert!(gone.since(at) < Duration::from_millis(15), "{:?}", gone.since(at));
+}
+
+#[test]
+fn nothing_of_the_extension_goes_to_who_was_not_named() {
+    let mut router = with_kin(100, OWN, HIGHER);
+    let out = feed(&mut router, T0, advert(LOWER, 150));
+    assert_eq!(out, [], "no offer to a stranger");
+    let beat = extension::Beat::new(Vrid::new(51).expect("not 0"), 0, INTERVAL, 1);
+    let beat = extension::encode(extension::Message::Beat(beat), LOWER, OWN);
+    feed(&mut router, T0, packet_from(LOWER, beat));
+    assert_eq!(router.stats().rejected(Reject::Source), 1);
+    assert_eq!(router.state(), StateName::Backup, "and no say for one");
+}
+
+#[test]
+fn a_lost_peer_is_not_waited_for() {
+    let mut router = started(100, true);
+    feed(&mut router, T0, advert(HIGHER, 150));
+    feed(&mut router, T0, Input::PeerLost(LOWER));
+    assert_eq!(router.state(), StateName::Backup, "that was somebody else");
+    let out = feed(&mut router, T0, Input::PeerLost(HIGHER));
+    assert_eq!((router.state(), sent(&out)), (StateName::Active, vec![100]));
+}
+
+#[test]
+fn one_that_has_overslept_listens_once_more_and_reads_what_waits_first() {
+    let mut router = started(100, true);
+    let late = T0 + Duration::from_secs(5);
+    let mut out = Vec::new();
+    router.tick(late, &mut out);
+    assert_eq!((router.state(), out.len()), (StateName::Backup, 0));
+    feed(&mut router, late, advert(HIGHER, 150));
+    let (at, _) = tick(&mut router);
+    assert_eq!(at, late + config(100, true).active_down_interval());
+    // Nobody is there: then it takes over within two intervals of waking up.
+    let mut router = started(100, true);
+    router.tick(late, &mut out);
+    let (at, _) = tick(&mut router);
+    assert_eq!(router.state(), StateName::Active);
+    assert!(at <= late + 2 * INTERVAL);
+}
+
+#[test]
+fn a_newcomer_that_does_not_preempt_yields_to_whoever_served_already() {
+    let mut router = started(200, false);
+    let (at, _) = tick(&mut router);
+    let out = feed(&mut router, at + INTERVAL / 4, advert(LOWER, 100));
+    assert_eq!((router.state(), sent(&out)), (StateName::Leaving, vec![0]));
+    feed(&mut router, at + INTERVAL / 2, advert(LOWER, 100));
+    tick(&mut router);
+    assert_eq!(router.state(), StateName::Backup);
+    // With preemption it stays.
+    let mut router = started(200, true);
+    let (at, _) = tick(&mut router);
+    feed(&mut router, at + INTERVAL / 4, advert(LOWER, 100));
+    assert_eq!(router.state(), StateName::Active);
+}
+
+#[test]
+fn an_unproven_link_holds_back_until_it_speaks_or_patience_ends() {
+    for speaks in [true, false] {
+        let mut router = Router::new(config(100, true), OWN);
+        feed(&mut router, T0, Input::LinkUnproven);
+        feed(&mut router, T0, Input::Start);
+        let (_, out) = tick(&mut router);
+        let held = RouterEvent::HeldBack { by: crate::vrrp::HeldBack::Link };
+        assert_eq!(out, [Output::Event(held)]);
+        if speaks {
+            feed(&mut router, T0 + Duration::from_secs(1), Input::LinkProven);
+        } else {
+            let (at, _) = tick(&mut router);
+            assert_eq!(at, T0 + config(100, true).startup_patience);
+        }
+        assert_eq!(router.state(), StateName::Active, "speaks {speaks}");
+    }
+}
+
+#[test]
+fn preemption_waits_for_its_delay() {
+    let address: VirtualAddress = "10.0.0.100/24".parse().expect("an address");
+    let delay = Duration::from_secs(2);
+    let builder = RouterConfig::builder(51).address(address).priority(200).preempt_delay(delay);
+    let config = builder.advert_interval(INTERVAL).build().expect("a configuration");
+    let mut router = Router::new(config, OWN);
+    feed(&mut router, T0, Input::Start);
+    let mut at = T0;
+    while router.state() == StateName::Backup {
+        at += INTERVAL;
+        feed(&mut router, at, advert(LOWER, 100));
+        assert!(at < T0 + delay + 6 * INTERVAL, "it never preempts");
+    }
+    assert!(at >= T0 + delay, "{at}");
+}
+
+#[test]
+fn a_goodbye_of_a_loser_does_not_end_the_active_routers_life() {
+    let mut router = started(100, true);
+    feed(&mut router, T0, advert(HIGHER, 150));
+    let before = router.deadline();
+    feed(&mut router, T0, advert(LOWER, 0));
+    assert_eq!(router.deadline(), before, "the one that serves is another");
+}
+
+#[test]
+fn version_2_speaks_seconds_and_passwords() {
+    let address: VirtualAddress = "10.0.0.100/24".parse().expect("an address");
+    let builder = RouterConfig::builder(51).address(address).version(Version::V2);
+    let config = builder.password("secret12").build().expect("a configuration");
+    let mut router = Router::new(config, OWN);
+    feed(&mut router, T0, Input::Start);
+    let (at, out) = tick(&mut router);
+    assert_eq!(at, T0 + Duration::from_micros(3_609_375));
+    let message = heard(&out, Destination::Group).pop().expect("an advert");
+    assert_eq!((message[0], &message[12..20]), (0x21, &b"secret12"[..]));
+    feed(&mut router, at, advert(HIGHER, 200));
+    assert_eq!(router.stats().rejected(Reject::Version), 1);
+}
+
+#[test]
+fn unicast_peers_get_an_advert_each_and_others_have_no_say() {
+    let address: VirtualAddress = "10.0.0.100/24".parse().expect("an address");
+    let builder = RouterConfig::builder(51).address(address).advert_interval(INTERVAL);
+    let config = builder.unicast_peer(HIGHER).build().expect("a configuration");
+    let mut router = Router::new(config, OWN);
+    feed(&mut router, T0, Input::Start);
+    let (at, out) = tick(&mut router);
+    assert_eq!(heard(&out, Destination::Peer(HIGHER)).len(), 1);
+    assert!(heard(&out, Destination::Group).is_empty());
+    feed(&mut router, at, advert(LOWER, 200));
+    assert_eq!(router.stats().rejected(Reject::Source), 1);
+    assert_eq!(router.state(), StateName::Active);
+}

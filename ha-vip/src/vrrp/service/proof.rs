@@ -52,8 +52,8 @@ impl Proofs {
         let Some(link) = self.links.get_mut(&index) else {
             return false;
         };
-        let came_back = running && !std::mem::replace(&mut link.running, running);
-        if came_back {
+        let ran = std::mem::replace(&mut link.running, running);
+        if running && !ran {
             link.silent_at = read_counters().get(&link.name).copied();
             self.look_at = Some(now + EVERY);
             return link.silent_at.is_some();
