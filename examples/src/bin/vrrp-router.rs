@@ -8,6 +8,8 @@
 //! end it: it says goodbye (priority 0), serves until a successor is heard, and removes the
 //! address. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
 
+use std::error::Error;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,8 @@ use clap::Parser;
 use ha_examples::cli::{self, FAILURE, USAGE};
 use ha_examples::json::JsonLines;
 use ha_vip::VirtualAddress;
-use ha_vip::vrrp::{RouterConfig, Service, ServiceError};
+use ha_vip::bfd::{self, Endpoints, SessionConfig};
+use ha_vip::vrrp::{HostConfig, Instance, RouterConfig, Service};
 use serde::Serialize;
 
 /// Serves floating addresses with VRRPv3 (RFC 9568).
@@ -41,6 +44,18 @@ struct Flags {
     /// Take the addresses back from a router of lower priority
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     preempt: bool,
+    /// Another router of this program: it is named the heir on a goodbye; repeat it
+    #[arg(long, value_name = "IP")]
+    kin: Vec<IpAddr>,
+    /// Time between beats to kin in ms, 1 to 1000: a crash is then seen after some four of them
+    #[arg(long, value_name = "MS", requires = "kin", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    beat_ms: Option<u64>,
+    /// Watch a neighbour with BFD and take over at once when it is lost; repeat it
+    #[arg(long, value_name = "LOCAL,PEER", value_parser = endpoints)]
+    bfd: Vec<Endpoints>,
+    /// Time between BFD packets in ms, 1 to 1000; three missing ones are a loss
+    #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    bfd_ms: u64,
     /// Scheduling priority, -20 to 19: how much the kernel prefers this program on a busy host;
     /// 0 leaves it as it is, and not being allowed to is no error
     #[arg(long, value_name = "N", default_value_t = -10, allow_negative_numbers = true,
@@ -52,6 +67,12 @@ fn advert_ms(text: &str) -> Result<u64, String> {
     let allowed = "10 to 40950 in steps of 10";
     let ms: u64 = text.parse().map_err(|_| allowed.to_owned())?;
     if (10..=40_950).contains(&ms) && ms.is_multiple_of(10) { Ok(ms) } else { Err(allowed.into()) }
+}
+
+fn endpoints(text: &str) -> Result<Endpoints, String> {
+    let (local, peer) = text.split_once(',').ok_or("LOCAL,PEER: two addresses")?;
+    let ip = |text: &str| text.parse::<IpAddr>().map_err(|error| format!("{text}: {error}"));
+    Ok(Endpoints::new(ip(local)?, ip(peer)?))
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +94,11 @@ fn main() -> ExitCode {
         .priority(flags.priority)
         .advert_interval(Duration::from_millis(flags.advert_ms))
         .preempt(flags.preempt);
+    let builder = flags.kin.iter().fold(builder, |builder, kin| builder.kin(*kin));
+    let builder = match flags.beat_ms {
+        Some(ms) => builder.beat_interval(Duration::from_millis(ms)),
+        None => builder,
+    };
     let config = flags.vip.iter().fold(builder, |builder, vip| builder.address(*vip)).build();
     let config = match config {
         Ok(config) => config,
@@ -85,15 +111,25 @@ fn main() -> ExitCode {
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::fail(FAILURE, &cli::chain(&error)),
+        Err(error) => cli::fail(FAILURE, &cli::chain(&*error)),
     }
 }
 
-async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), ServiceError> {
+async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box<dyn Error>> {
     let lines = Arc::new(JsonLines::stdout());
-    let service = Service::open(config, &flags.iface).await?;
+    let instance = Instance::new(&flags.iface, &flags.iface, config);
+    let host = HostConfig::builder().instance(instance).build()?;
     let observer: Arc<JsonLines> = Arc::clone(&lines);
-    let service = service.observed(format!("vrid {}", flags.vrid), observer);
+    let mut builder = Service::builder(host).observed(format!("vrid {}", flags.vrid), observer);
+    let watched: Arc<JsonLines> = Arc::clone(&lines);
+    let mut neighbours = bfd::Service::new()?.observed(watched);
+    let every = Duration::from_millis(flags.bfd_ms);
+    for endpoints in &flags.bfd {
+        let session = SessionConfig::builder().min_tx(every).min_rx(every).multiplier(3);
+        builder = builder.detector(neighbours.add(endpoints.clone(), session.build()?)?);
+    }
+    let service = builder.open().await?;
+    let neighbours = neighbours.spawn();
     lines.write(&Line::Ready { iface: &flags.iface, vrid: flags.vrid });
     let stop = async {
         match cli::asked_to_stop().await {
@@ -104,6 +140,7 @@ async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), ServiceError> 
         }
     };
     let stats = service.run(stop).await?;
+    neighbours.stop().await??;
     let (sent, received, became_active) = (stats.sent, stats.received, stats.became_active);
     lines.write(&Line::Stopped { sent, received, became_active });
     lines.finish();

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ha_lab::ProcessSignal;
+use ha_lab::{Host, Process, ProcessSignal};
 use ha_vip::net::ipv4;
 use ha_vip::vrrp::wire::GROUP_V4;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -151,4 +151,55 @@ fn without_privilege_the_missing_capability_is_named() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("CAP_NET_RAW") && error.lines().count() == 1, "{error}");
+}
+
+fn await_reason(router: &Process, state: &str, reason: &str) {
+    let to = format!("\"to\":\"{state}\"");
+    router
+        .wait_for_line(PATIENCE, |line| line.contains(&to) && line.contains(reason))
+        .unwrap_or_else(|error| panic!("{state}, {reason}: {error}\n{:#?}", router.lines()));
+}
+
+#[test]
+fn kin_is_the_heir_and_does_not_wait_for_its_skew() {
+    ha_lab::run_test(|| {
+        let Rig { a, b, .. } = &Rig::new();
+        let second = router(b, &["--vip", VIP, "--priority", "100", "--kin", "10.77.0.1"]);
+        await_state(&second, "active");
+        // The first preempts, and hears the offer of the second as soon as that is its backup.
+        let first = router(a, &["--vip", VIP, "--priority", "150", "--kin", "10.77.0.2"]);
+        await_state(&first, "active");
+        await_state(&second, "backup");
+        first
+            .wait_for_line(PATIENCE, |line| line.contains("10.77.0.2 would be the heir"))
+            .expect("the second offers itself");
+        stop(&first, ProcessSignal::Terminate);
+        await_reason(&second, "active", "heir");
+    });
+}
+
+#[test]
+fn a_lost_bfd_session_makes_the_backup_take_over_at_once() {
+    ha_lab::run_test(|| {
+        let Rig { a, b, .. } = &Rig::new();
+        // By its silence alone it would be gone after more than half a minute.
+        let run = |host: &Host, priority, neighbours| {
+            let flags = ["--advert-ms", "10000", "--vip", VIP, "--bfd", neighbours];
+            let mut command = Command::new(env!("CARGO_BIN_EXE_vrrp-router"));
+            command.args(["--iface", "eth0", "--vrid", "51"]).args(flags);
+            host.spawn(command.args(["--priority", priority])).expect("vrrp-router runs")
+        };
+        let second = run(b, "100", "10.77.0.2,10.77.0.1");
+        await_state(&second, "backup");
+        // The owner is active at once, and says so.
+        let first = run(a, "255", "10.77.0.1,10.77.0.2");
+        await_state(&first, "active");
+        let says = |router: &Process, text: &str| {
+            eventually(text, || router.lines().iter().any(|line| line.text.contains(text)));
+        };
+        says(&second, "10.77.0.1 is the active router");
+        says(&second, "\"to\":\"up\"");
+        a.power_off().expect("off");
+        await_reason(&second, "active", "a detector says");
+    });
 }

@@ -153,6 +153,16 @@ pub enum RouterEvent {
         /// After.
         to: u8,
     },
+    /// A backup has heard of another active router than before.
+    Follows {
+        /// The active router.
+        active: IpAddr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// Another router than before would be the heir of this active one; `None`: nobody of its kin
+    /// offers itself any more.
+    Heir(Option<IpAddr>),
     /// The timer of the active router ran out, and this one does not take over yet.
     HeldBack {
         /// Why not.

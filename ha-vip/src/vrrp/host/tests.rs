@@ -128,6 +128,19 @@ fn a_tracker_without_weight_is_a_fault_and_one_with_weight_changes_the_priority(
     assert_eq!(states(&host), [StateName::Backup]);
 }
 
+#[test]
+fn the_owner_serves_as_soon_as_its_trackers_have_spoken() {
+    let mut host = Host::new();
+    let config = config(1, 255);
+    let tally = Tally::new(config.priority(), vec![Tracked::new("eth0")]);
+    host.add(Router::new(config, OWN), tally, &[link(1)]);
+    start(&mut host, T0);
+    assert_eq!(states(&host), [StateName::Backup]);
+    let mut out = Vec::new();
+    host.handle(T0, HostInput::Verdict("eth0".to_owned(), Verdict::Up), &mut out);
+    assert_eq!(states(&host), [StateName::Active]);
+}
+
 fn grouped() -> (Host, [RouterId; 2]) {
     let mut host = Host::new();
     let ids = [1, 2].map(|vrid| add(&mut host, vrid, vec![Tracked::new(format!("eth{vrid}"))]));

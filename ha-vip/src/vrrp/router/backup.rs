@@ -71,6 +71,10 @@ impl Router {
         }
         if self.bears(advert.priority()) {
             // RFC 9568 §6.4.2 (440): an active router that we accept is alive.
+            if self.heard_from != Some(from) {
+                let priority = advert.priority();
+                out.push(Output::Event(RouterEvent::Follows { active: from, priority }));
+            }
             self.learn(from, advert.interval());
             self.listen_on();
             self.offer(from, out);
@@ -227,6 +231,14 @@ impl Router {
         listening.beats_down_at = None;
         if !std::mem::replace(&mut listening.overdue, true) && by != HeldBack::Group {
             out.push(Output::Event(RouterEvent::HeldBack { by }));
+        }
+    }
+
+    /// The owner of the addresses does not listen: only its group or its trackers are waited for.
+    pub(super) const fn await_owners_turn(&mut self) {
+        if let State::Backup(listening) = &mut self.state {
+            listening.expected = Reason::Owner;
+            listening.overdue = true;
         }
     }
 

@@ -293,6 +293,9 @@ impl Router {
             // RFC 9568 §6.4.1 (120): listen for one active-down interval first.
             self.active_interval = self.config.advert_interval;
             self.become_backup(Reason::Started, out);
+            if self.config.priority.is_owner() {
+                self.await_owners_turn();
+            }
         }
     }
 
@@ -346,8 +349,14 @@ impl Router {
         self.stats.kin_received += 1;
         match message {
             extension::Message::Offer(offer) => {
+                let before = self.kin.heir(self.now);
                 self.kin.take(packet.source, &offer, &self.config, self.now);
                 self.begin_beats();
+                let after = self.kin.heir(self.now);
+                if after != before && self.state() == StateName::Active {
+                    let heir = after.map(|kin| kin.address);
+                    out.push(Output::Event(RouterEvent::Heir(heir)));
+                }
             }
             extension::Message::Beat(beat) => self.beat(packet.source, &beat, out),
         }

@@ -15,6 +15,7 @@ use super::{COMMANDS, Service, ServiceError};
 use crate::address::VirtualAddress;
 use crate::announce::PacketAnnouncer;
 use crate::backend::{AddressBackend, NetlinkBackend};
+use crate::bfd::SessionHandle;
 use crate::holder::Holder;
 use crate::net::interface::{Interface, connect};
 use crate::net::monitor::Monitor;
@@ -33,6 +34,7 @@ use crate::vrrp::socket::Port;
 pub struct ServiceBuilder {
     config: HostConfig,
     trackers: Vec<Box<dyn Tracker>>,
+    detectors: Vec<SessionHandle>,
     backends: BTreeMap<String, Arc<dyn AddressBackend>>,
     observer: Arc<dyn Observer>,
     subject: Option<String>,
@@ -43,6 +45,7 @@ impl ServiceBuilder {
         Self {
             config,
             trackers: Vec::new(),
+            detectors: Vec::new(),
             backends: BTreeMap::new(),
             observer: Arc::new(()),
             subject: None,
@@ -53,6 +56,16 @@ impl ServiceBuilder {
     /// that no tracker has is taken for an interface's.
     pub fn tracker(mut self, tracker: impl Tracker + 'static) -> Self {
         self.trackers.push(Box::new(tracker));
+        self
+    }
+
+    /// Watches a neighbour with BFD: when the session goes down, every backup that had it for its
+    /// active router takes over at once, without waiting for three adverts.
+    ///
+    /// This is not keepalived's `track_bfd`, which puts *this* router into fault: for that, add a
+    /// [`WatchTracker`](crate::track::WatchTracker) over the session.
+    pub fn detector(mut self, session: SessionHandle) -> Self {
+        self.detectors.push(session);
         self
     }
 
@@ -117,6 +130,7 @@ impl ServiceBuilder {
         Ok(Service {
             proofs: Proofs::new(links),
             trackers: with_links(&self.config, self.trackers, &monitor),
+            detectors: self.detectors,
             news: monitor.subscribe(),
             _monitor: monitor,
             host,

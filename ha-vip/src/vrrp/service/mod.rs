@@ -11,6 +11,7 @@ mod tell;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -37,6 +38,8 @@ use super::router::Stats;
 use super::socket::{Port, Received};
 use super::wire::extension::is_extension;
 use super::wire::{Reject, decode};
+use crate::bfd::SessionHandle;
+use crate::bfd::wire::State;
 use crate::net::monitor::{Monitor, NetEvent, Subscription};
 use crate::track::{Tracker, Verdict};
 
@@ -76,6 +79,7 @@ pub struct Service {
     /// By the routers' ids, which begin at 0 and are never used again.
     stations: Vec<Station>,
     trackers: Vec<Box<dyn Tracker>>,
+    detectors: Vec<SessionHandle>,
     /// Ends what the trackers and `news` hear when it is dropped.
     _monitor: Monitor,
     news: Subscription,
@@ -94,10 +98,18 @@ enum Woke {
     Stop,
     Alarm,
     Command(Command),
-    Verdict(String, Verdict),
+    Word(Word),
     News(NetEvent),
     Settled(usize, crate::holder::Settled),
     Packet(usize, io::Result<Option<Received>>),
+}
+
+/// What trackers and detectors say.
+#[derive(Debug)]
+enum Word {
+    Verdict(String, Verdict),
+    /// This neighbour is gone.
+    Lost(IpAddr),
 }
 
 impl Service {
@@ -177,9 +189,10 @@ impl Service {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Stats, ServiceError> {
         let clock = BootClock::new();
-        let (sender, mut verdicts) = mpsc::channel(COMMANDS);
+        let (sender, mut words) = mpsc::channel(COMMANDS);
         let trackers = std::mem::take(&mut self.trackers).into_iter();
-        let _tasks: Vec<Task<()>> = trackers.map(|tracker| follow(tracker, &sender)).collect();
+        let mut tasks: Vec<Task<()>> = trackers.map(|tracker| follow(tracker, &sender)).collect();
+        tasks.extend(std::mem::take(&mut self.detectors).into_iter().map(|d| watch(d, &sender)));
         let mut out = Vec::new();
         let mut stopping = false;
         let mut stop = pin!(stop);
@@ -192,7 +205,7 @@ impl Service {
             let woke = tokio::select! { biased;
                 () = &mut stop, if !stopping => Woke::Stop,
                 Some(command) = self.commands.recv() => Woke::Command(command),
-                Some((name, verdict)) = verdicts.recv() => Woke::Verdict(name, verdict),
+                Some(word) = words.recv() => Woke::Word(word),
                 event = self.news.next() => Woke::News(event),
                 (index, settled) = settle_any(&mut self.stations) => Woke::Settled(index, settled),
                 (index, packet) = receive_any(&mut self.ports) => Woke::Packet(index, packet),
@@ -242,8 +255,11 @@ impl Service {
                 // Nobody waits for the answer any more: it was given up.
                 drop(reply.send(changed));
             }
-            Some(Woke::Verdict(name, verdict)) => {
+            Some(Woke::Word(Word::Verdict(name, verdict))) => {
                 self.host.handle(now, HostInput::Verdict(name, verdict), out);
+            }
+            Some(Woke::Word(Word::Lost(peer))) => {
+                self.host.handle(now, HostInput::All(Input::PeerLost(peer)), out);
             }
             Some(Woke::News(event)) => self.take_news(now, &event, out),
             Some(Woke::Settled(index, settled)) => {
@@ -408,7 +424,7 @@ async fn receive_any(ports: &mut [Port]) -> (usize, io::Result<Option<Received>>
 }
 
 /// Runs a tracker for as long as the task lives; each verdict goes to the driver.
-fn follow(mut tracker: Box<dyn Tracker>, to: &mpsc::Sender<(String, Verdict)>) -> Task<()> {
+fn follow(mut tracker: Box<dyn Tracker>, to: &mpsc::Sender<Word>) -> Task<()> {
     let to = to.clone();
     Task::spawn(|mut stop| async move {
         let told = async {
@@ -420,10 +436,33 @@ fn follow(mut tracker: Box<dyn Tracker>, to: &mpsc::Sender<(String, Verdict)>) -
                         (Verdict::Unknown, true)
                     }
                 };
-                let sent = to.send((tracker.name().to_owned(), verdict)).await;
+                let sent = to.send(Word::Verdict(tracker.name().to_owned(), verdict)).await;
                 if sent.is_err() || (failed && pause(TRACKER_PAUSE).await.is_err()) {
                     return;
                 }
+            }
+        };
+        tokio::select! { biased;
+            () = stop.wait() => {}
+            () = told => {}
+        }
+    })
+}
+
+/// Watches a BFD session for as long as the task lives, and tells when its peer is lost. A session
+/// that a person took down at the other end says nothing of that host (RFC 5882, section 4.2).
+fn watch(session: SessionHandle, to: &mpsc::Sender<Word>) -> Task<()> {
+    let to = to.clone();
+    Task::spawn(|mut stop| async move {
+        let told = async {
+            let mut known = session.state();
+            while let Ok(state) = session.changed(known).await {
+                let lost = known == State::Up && session.remote_state() != State::AdminDown;
+                let peer = session.peer();
+                if lost && to.send(Word::Lost(peer)).await.is_err() {
+                    return;
+                }
+                known = state;
             }
         };
         tokio::select! { biased;

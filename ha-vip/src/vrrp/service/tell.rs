@@ -57,6 +57,17 @@ impl Service {
                 let text = format!("priority {to}, was {from}");
                 (EventKind::Note { text }, self.reasons(id))
             }
+            RouterEvent::Follows { active, priority } => {
+                let text = format!("{active} is the active router, with priority {priority}");
+                (EventKind::Note { text }, "its advert was heard".to_owned())
+            }
+            RouterEvent::Heir(heir) => {
+                let text = match heir {
+                    Some(heir) => format!("{heir} would be the heir"),
+                    None => "there is no heir".to_owned(),
+                };
+                (EventKind::Note { text }, "what kin offers".to_owned())
+            }
             RouterEvent::HeldBack { by } => {
                 let text = "the active router is silent, and this one waits".to_owned();
                 (EventKind::Note { text }, by.to_string())
