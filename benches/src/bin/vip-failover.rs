@@ -18,7 +18,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ha_core::time::{BootClock, Clock, Instant};
 use ha_lab::holders::HolderWatch;
 use ha_lab::prober::{Prober, Responder};
@@ -38,42 +38,68 @@ struct Flags {
     /// Times between adverts in ms
     #[arg(long, value_delimiter = ',', default_values_t = [100, 10])]
     advert_ms: Vec<u64>,
+    /// Which events; all unless named
+    #[arg(long, value_enum, value_delimiter = ',')]
+    events: Vec<Event>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Subject {
     Ours,
+    /// With a BFD session between the two, 3 ms and three packets.
+    OursWithBfd,
+    /// With the other named as kin, and beats every 3 ms.
+    OursWithBeats,
     Keepalived,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 enum Event {
     /// The active one loses power.
     Crash,
-    /// The active one is stopped in order (SIGTERM).
-    Stop,
-    /// The two do not hear each other for a second; the client hears both.
-    Split,
+    /// The active one hears nobody and is heard by nobody for a second.
+    Cut,
     /// The active one stands still and is cut off for a second, as a paused virtual machine.
     Freeze,
+    /// The active one's link loses its carrier.
+    Linkdown,
+    /// The active one stands still for a second; its kernel goes on.
+    Pause,
+    /// The active one is stopped in order (SIGTERM) and started again.
+    Restart,
+    /// The two do not hear each other for a second; the client hears both.
+    Split,
+    /// The active one is stopped in order (SIGTERM).
+    Stop,
 }
 
-const EVENTS: [Event; 4] = [Event::Crash, Event::Stop, Event::Split, Event::Freeze];
+impl Event {
+    /// Whether things are put right again, so that what follows counts, too.
+    const fn heals(self) -> bool {
+        matches!(self, Self::Cut | Self::Freeze | Self::Pause | Self::Split)
+    }
+
+    /// Whether the active one falls silent without a word.
+    const fn is_silent(self) -> bool {
+        matches!(self, Self::Crash | Self::Cut | Self::Freeze | Self::Linkdown)
+    }
+}
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(if *self == Self::Ours { "vrrp-router" } else { "keepalived" })
+        f.pad(match self {
+            Self::Ours => "vrrp-router",
+            Self::OursWithBfd => "vrrp-router, BFD 3 × 3 ms",
+            Self::OursWithBeats => "vrrp-router, beats 3 ms",
+            Self::Keepalived => "keepalived",
+        })
     }
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Crash => "crash",
-            Self::Stop => "stop",
-            Self::Split => "split",
-            Self::Freeze => "freeze",
-        })
+        let name = self.to_possible_value();
+        f.pad(name.as_ref().map_or("", |value| value.get_name()))
     }
 }
 
@@ -102,16 +128,22 @@ fn main() -> Result<(), Failure> {
         "| adverts | event | subject | gap | gap after the heal | one holder after the heal | stranded |"
     );
     println!("|---|---|---|---|---|---|---|");
+    let events = if flags.events.is_empty() { Event::value_variants() } else { &flags.events };
     for advert_ms in &flags.advert_ms {
-        for event in EVENTS {
-            // Interleaved, so that a busy minute of the machine falls on both.
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-            for _ in 0..flags.runs {
-                ours.push(run(Subject::Ours, event, *advert_ms)?);
-                theirs.push(run(Subject::Keepalived, event, *advert_ms)?);
+        for event in events {
+            let mut subjects = vec![Subject::Ours, Subject::Keepalived];
+            if *event == Event::Crash {
+                subjects.extend([Subject::OursWithBfd, Subject::OursWithBeats]);
             }
-            for (subject, runs) in [(Subject::Ours, ours), (Subject::Keepalived, theirs)] {
-                println!("| {advert_ms} ms | {event} | {subject} | {}", row(event, &runs));
+            // Interleaved, so that a busy minute of the machine falls on all.
+            let mut runs = vec![Vec::new(); subjects.len()];
+            for _ in 0..flags.runs {
+                for (subject, runs) in subjects.iter().zip(&mut runs) {
+                    runs.push(run(*subject, *event, *advert_ms)?);
+                }
+            }
+            for (subject, runs) in subjects.iter().zip(&runs) {
+                println!("| {advert_ms} ms | {event} | {subject} | {}", row(*event, runs));
             }
         }
     }
@@ -119,7 +151,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn row(event: Event, runs: &[Run]) -> String {
-    let healed = matches!(event, Event::Split | Event::Freeze);
+    let healed = event.heals();
     let cell = |value: fn(&Run) -> Duration| {
         let mut values: Vec<f64> = runs.iter().map(|run| value(run).as_secs_f64() * 1e3).collect();
         values.sort_by(f64::total_cmp);
@@ -149,31 +181,42 @@ fn run(subject: Subject, event: Event, advert_ms: u64) -> Result<Run, Failure> {
     let first = start(subject, &a, 200, advert_ms, folder.path())?;
     watch.wait_for(&[a.name()], PATIENCE)?;
     start(subject, &b, 100, advert_ms, folder.path())?;
-    // Until both have said and announced all that they say at the start.
-    rest(Duration::from_millis(6_500));
+    // Until both have said and announced all that they say at the start, where an announcement
+    // that is still to come would hide what a heal leaves behind.
+    rest(Duration::from_millis(if event.heals() { 6_500 } else { 500 + 2 * advert_ms }));
     let prober = Prober::start(&client, format!("{VIP}:7").parse()?, Duration::from_millis(1))?;
     prober.wait_for_answer_by(a.name(), PATIENCE)?;
     rest(Duration::from_millis(200));
 
     let clock = BootClock::new();
     let began = clock.now();
-    let mut healed = None;
+    let (mut healed, mut again) = (None, None);
     match event {
         Event::Crash => a.power_off()?,
-        Event::Stop => first.signal(ProcessSignal::Terminate)?,
-        Event::Split => lab.partition(&[&a], &[&b])?,
+        Event::Cut => a.cut()?,
         Event::Freeze => {
             a.cut()?;
             a.freeze()?;
         }
+        Event::Linkdown => a.link_down()?,
+        Event::Pause => a.freeze()?,
+        Event::Restart => {
+            first.signal(ProcessSignal::Terminate)?;
+            first.wait(PATIENCE)?;
+            again = Some(start(subject, &a, 200, advert_ms, folder.path())?);
+        }
+        Event::Split => lab.partition(&[&a], &[&b])?,
+        Event::Stop => first.signal(ProcessSignal::Terminate)?,
     }
-    rest(Duration::from_millis(1_000 + 4 * advert_ms));
-    if matches!(event, Event::Split | Event::Freeze) {
+    let settling = if event.is_silent() || event.heals() { 4 } else { 6 };
+    rest(Duration::from_millis(1_000 + settling * advert_ms));
+    if event.heals() {
         healed = Some(clock.now());
         lab.heal()?;
         a.thaw()?;
         rest(Duration::from_millis(1_500 + 5 * advert_ms));
     }
+    drop(again);
     let report = prober.finish();
     let longest = |from: Instant, to: Instant| {
         let gaps = report.gaps.iter().filter(|gap| gap.to >= from && gap.from < to);
@@ -197,11 +240,25 @@ fn start(
     folder: &Path,
 ) -> Result<Process, Failure> {
     let mut command = match subject {
-        Subject::Ours => {
+        Subject::Ours | Subject::OursWithBfd | Subject::OursWithBeats => {
             let mut command = Command::new(sibling("vrrp-router")?);
             command.args(["--iface", "eth0", "--vrid", "51", "--vip", &format!("{VIP}/24")]);
             command.args(["--priority", &priority.to_string()]);
             command.args(["--advert-ms", &advert_ms.to_string()]);
+            let (own, other) = if host.name().as_str() == "a" {
+                ("10.77.0.1", "10.77.0.2")
+            } else {
+                ("10.77.0.2", "10.77.0.1")
+            };
+            match subject {
+                Subject::OursWithBfd => {
+                    command.args(["--bfd", &format!("{own},{other}"), "--bfd-ms", "3"]);
+                }
+                Subject::OursWithBeats => {
+                    command.args(["--kin", other, "--beat-ms", "3"]);
+                }
+                Subject::Ours | Subject::Keepalived => {}
+            }
             command
         }
         Subject::Keepalived => {
