@@ -194,12 +194,53 @@ fn a_lost_bfd_session_makes_the_backup_take_over_at_once() {
         // The owner is active at once, and says so.
         let first = run(a, "255", "10.77.0.1,10.77.0.2");
         await_state(&first, "active");
-        let says = |router: &Process, text: &str| {
-            eventually(text, || router.lines().iter().any(|line| line.text.contains(text)));
-        };
         says(&second, "10.77.0.1 is the active router");
         says(&second, "\"to\":\"up\"");
         a.power_off().expect("off");
         await_reason(&second, "active", "a detector says");
+    });
+}
+
+fn says(router: &Process, text: &str) {
+    eventually(text, || router.lines().iter().any(|line| line.text.contains(text)));
+}
+
+fn mac(host: &Host) -> String {
+    ha_vip::announce::Mac::new(host.mac("eth0").expect("it has one")).to_string()
+}
+
+#[test]
+fn a_host_with_the_same_address_by_mistake_is_told_with_both_link_layer_addresses() {
+    ha_lab::run_test(|| {
+        let Rig { a, b, .. } = &Rig::new();
+        let ours = router(a, &["--vip", VIP]);
+        await_state(&ours, "active");
+        says(&ours, "address-added");
+        b.add_address("eth0", VIP).expect("a mistake");
+        // Whatever it says to a neighbour, it says from that address.
+        b.run(|| {
+            let socket = std::net::UdpSocket::bind("10.77.0.100:0")?;
+            socket.send_to(b"x", "10.77.0.9:9")
+        })
+        .expect("the lab runs")
+        .expect("sent");
+        says(&ours, &format!("{} claims 10.77.0.100, which is held here by {}", mac(b), mac(a)));
+    });
+}
+
+#[test]
+fn a_split_is_told_when_it_is_over_with_how_long_it_lasted() {
+    ha_lab::run_test(|| {
+        let Rig { lab, a, b, .. } = &Rig::new();
+        let first = router(a, &["--vip", VIP, "--priority", "150"]);
+        await_state(&first, "active");
+        let second = router(b, &["--vip", VIP, "--priority", "100"]);
+        await_state(&second, "backup");
+        lab.partition(&[a], &[b]).expect("cut");
+        await_state(&second, "active");
+        lab.heal().expect("healed");
+        await_state(&second, "backup");
+        says(&second, "10.77.0.1 is active too, with priority 150");
+        says(&second, "10.77.0.1 was active too, for");
     });
 }

@@ -13,7 +13,9 @@ use super::proof::Proofs;
 use super::station::Station;
 use super::{COMMANDS, Service, ServiceError};
 use crate::address::VirtualAddress;
-use crate::announce::PacketAnnouncer;
+use crate::announce::{
+    Announcer, ConflictConfig, ConflictListener, ConflictPolicy, PacketAnnouncer,
+};
 use crate::backend::{AddressBackend, NetlinkBackend};
 use crate::bfd::SessionHandle;
 use crate::holder::Holder;
@@ -28,6 +30,9 @@ use crate::vrrp::host::{Host, LinkId, RouterId};
 use crate::vrrp::router::Router;
 use crate::vrrp::socket::Port;
 
+/// The most virtual routers that each listen for conflicts.
+const MOST_EARS: usize = 16;
+
 /// Makes a [`Service`].
 #[derive(Debug)]
 #[must_use]
@@ -36,6 +41,7 @@ pub struct ServiceBuilder {
     trackers: Vec<Box<dyn Tracker>>,
     detectors: Vec<SessionHandle>,
     backends: BTreeMap<String, Arc<dyn AddressBackend>>,
+    conflicts: Option<ConflictPolicy>,
     observer: Arc<dyn Observer>,
     subject: Option<String>,
 }
@@ -47,6 +53,7 @@ impl ServiceBuilder {
             trackers: Vec::new(),
             detectors: Vec::new(),
             backends: BTreeMap::new(),
+            conflicts: Some(ConflictPolicy::Tell),
             observer: Arc::new(()),
             subject: None,
         }
@@ -72,6 +79,15 @@ impl ServiceBuilder {
     /// Puts the addresses of the router `name` where this backend does. Default: on its interface.
     pub fn backend(mut self, name: impl Into<String>, backend: Arc<dyn AddressBackend>) -> Self {
         self.backends.insert(name.into(), backend);
+        self
+    }
+
+    /// Sets what to do when another host claims an address that is held here, such as one with the
+    /// same address by mistake, or the other half of a split (RFC 5227); `None` does not listen.
+    /// Default [`ConflictPolicy::Tell`]: both link-layer addresses and how long it lasted. Beyond
+    /// sixteen virtual routers nothing listens: each has an ear of its own.
+    pub const fn conflicts(mut self, policy: Option<ConflictPolicy>) -> Self {
+        self.conflicts = policy;
         self
     }
 
@@ -102,8 +118,14 @@ impl ServiceBuilder {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let monitor = Monitor::open().map_err(of_first)?;
         let netlink = connect().map_err(of_first)?;
-        let mut parts =
-            Opened { netlink, host: Host::new(), ports: Vec::new(), stations: Vec::new() };
+        let few = self.config.instances().len() <= MOST_EARS;
+        let mut parts = Opened {
+            netlink,
+            host: Host::new(),
+            ports: Vec::new(),
+            stations: Vec::new(),
+            conflicts: self.conflicts.filter(|_| few),
+        };
         let mut handles = Vec::new();
         for instance in self.config.instances() {
             let backend = self.backends.get(instance.name()).cloned();
@@ -161,6 +183,7 @@ struct Opened {
     host: Host,
     ports: Vec<Port>,
     stations: Vec<Station>,
+    conflicts: Option<ConflictPolicy>,
 }
 
 impl Opened {
@@ -195,6 +218,19 @@ impl Opened {
             self.port(second, link)?;
             links.push(link);
         }
+        let announcer: Arc<dyn Announcer> = Arc::new(announcer);
+        let listener = match self.conflicts {
+            Some(policy) => {
+                let conflicts = ConflictConfig::builder(link.mac()).policy(policy);
+                let conflicts = addresses.iter().fold(conflicts, |c, address| c.address(*address));
+                let config = conflicts.build();
+                let config = config.map_err(|source| ServiceError::Config { source })?;
+                let ear =
+                    ConflictListener::open(interface, link.index(), config, Arc::clone(&announcer));
+                Some(ear.map_err(failed)?)
+            }
+            None => None,
+        };
         let backend = backend.unwrap_or_else(|| Arc::new(netlink));
         let tally = tally_of(instance, groups);
         let id = self.host.add(Router::new(config, source), tally, &links);
@@ -202,7 +238,8 @@ impl Opened {
             instance: instance.clone(),
             subject,
             link: own,
-            holder: Holder::new(backend, Arc::new(announcer), Arc::clone(&addresses)),
+            holder: Holder::new(backend, announcer, Arc::clone(&addresses)),
+            listener,
             addresses,
             authenticator: instance.hmac.clone().map(Authenticator::new),
             state: watch::channel(StateName::Initialize).0,

@@ -22,7 +22,7 @@ use ha_core::event::Observer;
 use ha_core::machine::Machine;
 use ha_core::time::{BootClock, Clock, Instant};
 use socket2::Socket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use self::builder::ServiceBuilder;
 pub use self::error::ServiceError;
@@ -38,6 +38,7 @@ use super::router::Stats;
 use super::socket::{Port, Received};
 use super::wire::extension::is_extension;
 use super::wire::{Reject, decode};
+use crate::announce::{ConflictEvent, ConflictListener};
 use crate::bfd::SessionHandle;
 use crate::bfd::wire::State;
 use crate::net::monitor::{Monitor, NetEvent, Subscription};
@@ -110,6 +111,8 @@ enum Word {
     Verdict(String, Verdict),
     /// This neighbour is gone.
     Lost(IpAddr),
+    /// Another host claims an address of this station, or no longer does.
+    Conflict(usize, ConflictEvent),
 }
 
 impl Service {
@@ -192,7 +195,14 @@ impl Service {
         let (sender, mut words) = mpsc::channel(COMMANDS);
         let trackers = std::mem::take(&mut self.trackers).into_iter();
         let mut tasks: Vec<Task<()>> = trackers.map(|tracker| follow(tracker, &sender)).collect();
-        tasks.extend(std::mem::take(&mut self.detectors).into_iter().map(|d| watch(d, &sender)));
+        tasks.extend(
+            std::mem::take(&mut self.detectors).into_iter().map(|d| follow_session(d, &sender)),
+        );
+        for (index, station) in self.stations.iter_mut().enumerate() {
+            let state = station.state.subscribe();
+            let listener = station.listener.take().into_iter();
+            tasks.extend(listener.map(|listener| listen(listener, state.clone(), index, &sender)));
+        }
         let mut out = Vec::new();
         let mut stopping = false;
         let mut stop = pin!(stop);
@@ -260,6 +270,9 @@ impl Service {
             }
             Some(Woke::Word(Word::Lost(peer))) => {
                 self.host.handle(now, HostInput::All(Input::PeerLost(peer)), out);
+            }
+            Some(Woke::Word(Word::Conflict(index, event))) => {
+                self.tell_conflict(now, index, &event);
             }
             Some(Woke::News(event)) => self.take_news(now, &event, out),
             Some(Woke::Settled(index, settled)) => {
@@ -451,7 +464,7 @@ fn follow(mut tracker: Box<dyn Tracker>, to: &mpsc::Sender<Word>) -> Task<()> {
 
 /// Watches a BFD session for as long as the task lives, and tells when its peer is lost. A session
 /// that a person took down at the other end says nothing of that host (RFC 5882, section 4.2).
-fn watch(session: SessionHandle, to: &mpsc::Sender<Word>) -> Task<()> {
+fn follow_session(session: SessionHandle, to: &mpsc::Sender<Word>) -> Task<()> {
     let to = to.clone();
     Task::spawn(|mut stop| async move {
         let told = async {
@@ -468,6 +481,43 @@ fn watch(session: SessionHandle, to: &mpsc::Sender<Word>) -> Task<()> {
         tokio::select! { biased;
             () = stop.wait() => {}
             () = told => {}
+        }
+    })
+}
+
+/// Listens for conflicts for as long as the task lives, while the router holds its addresses.
+fn listen(
+    mut listener: ConflictListener,
+    mut state: watch::Receiver<StateName>,
+    station: usize,
+    to: &mpsc::Sender<Word>,
+) -> Task<()> {
+    let to = to.clone();
+    Task::spawn(move |mut stop| async move {
+        loop {
+            if state.borrow_and_update().holds() {
+                listener.hold();
+            } else {
+                listener.release();
+            }
+            let event = tokio::select! { biased;
+                () = stop.wait() => return,
+                changed = state.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+                event = listener.next() => event,
+            };
+            let sent = match event {
+                Ok(event) => to.send(Word::Conflict(station, event)).await.is_ok(),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot listen for conflicts");
+                    pause(TRACKER_PAUSE).await.is_ok()
+                }
+            };
+            if !sent {
+                return;
+            }
         }
     })
 }

@@ -8,6 +8,7 @@ use std::task::Poll;
 use tokio::sync::watch;
 
 use crate::address::VirtualAddress;
+use crate::announce::ConflictListener;
 use crate::holder::{Holder, Settled};
 use crate::vrrp::auth::Authenticator;
 use crate::vrrp::config::Instance;
@@ -21,6 +22,8 @@ pub(super) struct Station {
     pub(super) subject: String,
     pub(super) link: LinkId,
     pub(super) holder: Holder,
+    /// Who else claims the addresses; it moves to a task of its own when the service runs.
+    pub(super) listener: Option<ConflictListener>,
     pub(super) addresses: Arc<[VirtualAddress]>,
     pub(super) authenticator: Option<Authenticator>,
     pub(super) state: watch::Sender<StateName>,

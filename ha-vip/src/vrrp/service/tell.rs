@@ -4,6 +4,7 @@ use ha_core::event::{Event, EventKind};
 use ha_core::time::Instant;
 
 use super::Service;
+use crate::announce::ConflictEvent;
 use crate::holder::Settled;
 use crate::vrrp::VRRP_PROTOCOL;
 use crate::vrrp::effects::{Input, RouterEvent};
@@ -32,6 +33,29 @@ impl Service {
             }
         }
         None
+    }
+
+    /// Tells who else claims an address, with both link-layer addresses.
+    pub(super) fn tell_conflict(&self, now: Instant, station: usize, event: &ConflictEvent) {
+        let Some(station) = self.stations.get(station) else {
+            return;
+        };
+        let subject = &station.subject;
+        let (text, reason) = match event {
+            ConflictEvent::Conflict { address, ours, theirs, .. } => {
+                tracing::warn!(subject, %address, %ours, %theirs, "address conflict");
+                let text = format!("{theirs} claims {address}, which is held here by {ours}");
+                (text, "split brain, or the same address given twice")
+            }
+            ConflictEvent::Resolved { address, ours, theirs, lasted } => {
+                tracing::info!(subject, %address, %ours, %theirs, ?lasted, "address conflict over");
+                let text =
+                    format!("{theirs} claimed {address}, held here by {ours}, for {lasted:?}");
+                (text, "the conflict is over")
+            }
+        };
+        let event = Event::new(now, subject, EventKind::Note { text }).because(reason);
+        self.observer.observe(&event);
     }
 
     pub(super) fn tell(&self, now: Instant, id: RouterId, event: &RouterEvent) {
