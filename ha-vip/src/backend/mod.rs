@@ -7,6 +7,7 @@ mod netlink;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ha_core::effect::Effect;
@@ -45,6 +46,52 @@ pub trait AddressBackend: Debug + Send + Sync {
     ///
     /// Cancel safe.
     async fn list(&self) -> Result<Vec<VirtualAddress>, BackendError>;
+
+    /// Puts all of `addresses` on this node, and begins anew the lease of those that are there.
+    ///
+    /// Provided: one after the other, up to the first that fails. A backend that can do many at
+    /// once overrides it.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add); any of the addresses may be there then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`add`](Self::add).
+    async fn add_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        for address in addresses {
+            self.add(*address).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes those of `addresses` off this node that this backend put there.
+    ///
+    /// Provided: one after the other; one that fails does not keep the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`remove`](Self::remove), of one of those that failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`add`](Self::add).
+    async fn remove_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        let mut failed = None;
+        for address in addresses {
+            failed = self.remove(*address).await.err().or(failed);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// How long an address stays by itself after it was added; `None`, the default: until it is
+    /// removed.
+    ///
+    /// Whoever drives a backend with a lease adds its addresses again every third of it.
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
 }
 
 #[async_trait]
@@ -57,6 +104,15 @@ impl<B: AddressBackend + ?Sized> AddressBackend for Arc<B> {
     }
     async fn list(&self) -> Result<Vec<VirtualAddress>, BackendError> {
         (**self).list().await
+    }
+    async fn add_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        (**self).add_all(addresses).await
+    }
+    async fn remove_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        (**self).remove_all(addresses).await
+    }
+    fn lease(&self) -> Option<Duration> {
+        (**self).lease()
     }
 }
 
