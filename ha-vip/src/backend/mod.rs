@@ -1,5 +1,7 @@
 //! Putting an address on this node, and taking it off.
 
+#[cfg(feature = "tokio")]
+mod command;
 mod memory;
 #[cfg(feature = "netlink")]
 mod netlink;
@@ -12,6 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ha_core::effect::Effect;
 
+#[cfg(feature = "tokio")]
+pub use command::{CommandBackend, CommandBackendBuilder};
 pub use memory::MemoryBackend;
 #[cfg(feature = "netlink")]
 pub use netlink::NetlinkBackend;
@@ -120,6 +124,26 @@ impl<B: AddressBackend + ?Sized> AddressBackend for Arc<B> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
+    /// A command of the user could not be run, or failed.
+    #[error("cannot change the addresses: the command {program} failed; run it by hand to see why")]
+    Command {
+        /// The program.
+        program: String,
+        /// How it failed, with the first line of what it said.
+        #[source]
+        source: io::Error,
+    },
+    /// A command of the user took too long and was killed.
+    #[error(
+        "cannot tell whether the addresses have changed: the command {program} took longer than \
+         {limit:?}; raise its timeout, or find out what it waits for"
+    )]
+    NoAnswer {
+        /// The program.
+        program: String,
+        /// How long it might take.
+        limit: Duration,
+    },
     /// The interface went away.
     #[error("cannot change the addresses of {interface}: it is gone; plug it in or name another")]
     NoInterface {
@@ -154,7 +178,7 @@ impl BackendError {
     pub const fn effect(&self) -> Effect {
         match self {
             Self::NoInterface { .. } | Self::Privilege { .. } => Effect::None,
-            Self::Refused { .. } => Effect::Unknown,
+            Self::Command { .. } | Self::NoAnswer { .. } | Self::Refused { .. } => Effect::Unknown,
         }
     }
 }

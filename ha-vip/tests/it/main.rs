@@ -1,6 +1,8 @@
 //! Everything of ha-vip that needs more than one module.
 
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
 mod bfd;
 #[cfg(test)]
 mod bfd_kernel;
