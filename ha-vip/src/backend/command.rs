@@ -29,8 +29,8 @@ use crate::address::VirtualAddress;
 /// use ha_vip::backend::{AddressBackend, CommandBackend};
 ///
 /// let backend = CommandBackend::builder("eth0")
-///     .add(["test", "{ip}", "=", "192.0.2.10"])
-///     .remove(["test", "{address}", "=", "192.0.2.10/24"])
+///     .add_command(["test", "{ip}", "=", "192.0.2.10"])
+///     .remove_command(["test", "{address}", "=", "192.0.2.10/24"])
 ///     .build()?;
 /// let address = "192.0.2.10/24".parse()?;
 /// backend.add(address).await?;

@@ -102,6 +102,24 @@ impl NetlinkBackend {
         Ok(cleared)
     }
 
+    /// Our addresses, and when each was put there (hundredths of a second since the boot).
+    pub(crate) async fn stamped(&self) -> Result<BTreeSet<(VirtualAddress, u32)>, BackendError> {
+        let messages = self.messages().await.map_err(|error| BackendError::NoInterface {
+            interface: format!("{} ({})", self.interface.name(), into_io(error)),
+        })?;
+        let stamp = |message: &AddressMessage| {
+            message.attributes.iter().find_map(|attribute| {
+                if let AddressAttribute::CacheInfo(info) = attribute {
+                    Some(info.cstamp)
+                } else {
+                    None
+                }
+            })
+        };
+        let stamped = messages.iter().filter_map(|m| Some((self.is_ours(m)?, stamp(m)?)));
+        Ok(stamped.collect())
+    }
+
     fn request(
         &self,
         address: VirtualAddress,

@@ -41,7 +41,7 @@ mod tests {
                 pace.note(now);
                 times += 1;
             }
-            now = now + Duration::from_millis(1);
+            now += Duration::from_millis(1);
         }
         assert_eq!(times, 30);
     }

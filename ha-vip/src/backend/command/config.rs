@@ -36,13 +36,13 @@ impl CommandBackendBuilder {
     }
 
     /// Sets the command that puts an address there. Required.
-    pub fn add<A: Into<String>>(mut self, argv: impl IntoIterator<Item = A>) -> Self {
+    pub fn add_command<A: Into<String>>(mut self, argv: impl IntoIterator<Item = A>) -> Self {
         self.add = argv.into_iter().map(Into::into).collect();
         self
     }
 
     /// Sets the command that takes an address away. Required.
-    pub fn remove<A: Into<String>>(mut self, argv: impl IntoIterator<Item = A>) -> Self {
+    pub fn remove_command<A: Into<String>>(mut self, argv: impl IntoIterator<Item = A>) -> Self {
         self.remove = argv.into_iter().map(Into::into).collect();
         self
     }
@@ -52,7 +52,7 @@ impl CommandBackendBuilder {
     ///
     /// Only `{interface}` may stand in it. Default: none; what this value has added counts as
     /// there, and what an earlier life has left is not known.
-    pub fn list<A: Into<String>>(mut self, argv: impl IntoIterator<Item = A>) -> Self {
+    pub fn list_command<A: Into<String>>(mut self, argv: impl IntoIterator<Item = A>) -> Self {
         self.list = argv.into_iter().map(Into::into).collect();
         self
     }
@@ -80,8 +80,10 @@ impl CommandBackendBuilder {
     /// out of range.
     pub fn build(self) -> Result<CommandBackend, ConfigError> {
         let mut problems = Problems::new();
-        let commands = [("add", &self.add, true), ("remove", &self.remove, true)];
-        for (key, argv, required) in commands.into_iter().chain([("list", &self.list, false)]) {
+        let commands = [("add_command", &self.add, true), ("remove_command", &self.remove, true)];
+        for (key, argv, required) in
+            commands.into_iter().chain([("list_command", &self.list, false)])
+        {
             let program = argv.first();
             if program.is_some_and(String::is_empty) || (required && program.is_none()) {
                 problems.add(key, "\"\"", "a program and its arguments");

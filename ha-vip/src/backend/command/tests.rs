@@ -13,8 +13,8 @@ fn shell(script: &str) -> Vec<String> {
 #[tokio::test]
 async fn each_argument_is_handed_over_as_it_is_without_a_shell() {
     let backend = CommandBackend::builder("eth0; false")
-        .add(shell(r#"test "$*" = '192.0.2.1/24 192.0.2.1 24 eth0; false'"#))
-        .remove(["test", "{{ip}}-{IP}-{", "=", "{192.0.2.1}-{IP}-{"])
+        .add_command(shell(r#"test "$*" = '192.0.2.1/24 192.0.2.1 24 eth0; false'"#))
+        .remove_command(["test", "{{ip}}-{IP}-{", "=", "{192.0.2.1}-{IP}-{"])
         .build()
         .expect("a backend");
     backend.add(address("192.0.2.1/24")).await.expect("the arguments are right");
@@ -25,8 +25,8 @@ async fn each_argument_is_handed_over_as_it_is_without_a_shell() {
 #[tokio::test]
 async fn the_environment_is_clean() {
     let backend = CommandBackend::builder("eth0")
-        .add(shell(r#"test "$A" = b && test -z "$HOME$USER$CARGO" && test "$PWD" = /"#))
-        .remove(["true"])
+        .add_command(shell(r#"test "$A" = b && test -z "$HOME$USER$CARGO" && test "$PWD" = /"#))
+        .remove_command(["true"])
         .env("A", "b")
         .build()
         .expect("a backend");
@@ -36,8 +36,8 @@ async fn the_environment_is_clean() {
 #[tokio::test]
 async fn what_a_command_says_is_in_the_error() {
     let backend = CommandBackend::builder("eth0")
-        .add(shell("echo no such route table >&2; exit 3"))
-        .remove(["/nonexistent/program"])
+        .add_command(shell("echo no such route table >&2; exit 3"))
+        .remove_command(["/nonexistent/program"])
         .build()
         .expect("a backend");
     let text = |error: BackendError| {
@@ -55,8 +55,8 @@ async fn a_command_that_hangs_is_killed_with_all_of_its_group() {
     let file = std::env::temp_dir().join(format!("ha-vip-hangs-{}", std::process::id()));
     let path = file.display().to_string();
     let backend = CommandBackend::builder("eth0")
-        .add(shell(&format!("sleep 1000 & echo $! > {path}; wait")))
-        .remove(["true"])
+        .add_command(shell(&format!("sleep 1000 & echo $! > {path}; wait")))
+        .remove_command(["true"])
         .timeout(Duration::from_millis(500))
         .build()
         .expect("a backend");
@@ -80,9 +80,9 @@ async fn a_command_that_hangs_is_killed_with_all_of_its_group() {
 #[tokio::test]
 async fn a_list_is_read_line_by_line_and_only_what_it_has_is_removed() {
     let backend = CommandBackend::builder("eth0")
-        .add(["true"])
-        .remove(["false"])
-        .list(["printf", "192.0.2.1/24\n\n 2001:db8::1/64 \n"])
+        .add_command(["true"])
+        .remove_command(["false"])
+        .list_command(["printf", "192.0.2.1/24\n\n 2001:db8::1/64 \n"])
         .build()
         .expect("a backend");
     let listed = backend.list().await.expect("a list");
@@ -90,7 +90,10 @@ async fn a_list_is_read_line_by_line_and_only_what_it_has_is_removed() {
     backend.remove(address("192.0.2.9/24")).await.expect("nobody's: no command runs");
     backend.remove(address("192.0.2.1/24")).await.expect_err("the command runs, and fails");
 
-    let wrong = CommandBackend::builder("e").add(["true"]).remove(["true"]).list(["echo", "x"]);
+    let wrong = CommandBackend::builder("e")
+        .add_command(["true"])
+        .remove_command(["true"])
+        .list_command(["echo", "x"]);
     let error = wrong.build().expect("a backend").list().await.expect_err("no address");
     assert!(matches!(error, BackendError::Command { .. }));
 }
@@ -98,8 +101,8 @@ async fn a_list_is_read_line_by_line_and_only_what_it_has_is_removed() {
 #[test]
 fn all_problems_are_told_at_once() {
     let backend = CommandBackend::builder("eth0")
-        .add(["ip", "{adress}"])
-        .list(["show", "{ip}"])
+        .add_command(["ip", "{adress}"])
+        .list_command(["show", "{ip}"])
         .env("A=B", "c")
         .timeout(Duration::ZERO);
     let error = backend.build().expect_err("it is wrong").to_string();
