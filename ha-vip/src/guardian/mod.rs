@@ -31,8 +31,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ha_core::driver::Readiness;
+use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
@@ -100,7 +102,7 @@ pub struct Guardian {
 }
 
 /// What the stream has not taken yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Unsent {
     /// The rest of a frame that was begun.
     begun: Vec<u8>,
@@ -176,7 +178,7 @@ impl Guardian {
     pub fn goodbye(mut self) -> io::Result<()> {
         // In case it may not be killed, as when it has become another user.
         if self.flush().is_ok_and(|sent| sent) {
-            let _a_lost_goodbye_is_followed_by_a_kill = self.stream.try_write(&encode_goodbye());
+            let _a_lost_goodbye_is_followed_by_a_kill = self.write(&encode_goodbye());
         }
         let Some(mut child) = self.child.take() else {
             return Ok(());
@@ -214,11 +216,25 @@ impl Guardian {
                 };
                 unsent.begun = next;
             }
-            match self.stream.try_write(&unsent.begun) {
+            match self.write(&unsent.begun) {
                 Ok(len) => drop(unsent.begun.drain(..len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Writes what the stream takes now. tokio alone would refuse before it has looked at the
+    /// stream for the first time, and a program that is killed then would have left no will.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let send =
+            || rustix::net::send(&self.stream, bytes, SendFlags::NOSIGNAL).map_err(io::Error::from);
+        match send() {
+            // Again through tokio, so that it waits for the stream to take more.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.stream.try_io(Interest::WRITABLE, send)
+            }
+            sent => sent,
         }
     }
 

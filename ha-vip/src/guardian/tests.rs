@@ -97,3 +97,13 @@ async fn the_end_of_a_guardian_is_noticed() {
     guardian.ended().await.expect("it has ended");
     guardian.goodbye().expect("that is no error");
 }
+
+#[tokio::test]
+async fn the_first_will_is_written_before_anybody_waits() {
+    let mut cat = Command::new("cat");
+    cat.stdout(Stdio::null());
+    let guardian = Guardian::spawn(cat).expect("it starts");
+    guardian.set_will(&will(1, 8)).expect("it runs");
+    assert_eq!(*guardian.unsent(), Unsent::default());
+    guardian.goodbye().expect("ended");
+}

@@ -15,6 +15,8 @@ mod carp_vectors;
 #[cfg(test)]
 mod conflict;
 #[cfg(test)]
+mod guardian;
+#[cfg(test)]
 mod real_kernel;
 #[cfg(test)]
 mod simulation;
