@@ -227,14 +227,14 @@ impl Guardian {
     /// Writes what the stream takes now. tokio alone would refuse before it has looked at the
     /// stream for the first time, and a program that is killed then would have left no will.
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let send =
+        let write =
             || rustix::net::send(&self.stream, bytes, SendFlags::NOSIGNAL).map_err(io::Error::from);
-        match send() {
+        match write() {
             // Again through tokio, so that it waits for the stream to take more.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.stream.try_io(Interest::WRITABLE, send)
+                self.stream.try_io(Interest::WRITABLE, write)
             }
-            sent => sent,
+            written => written,
         }
     }
 

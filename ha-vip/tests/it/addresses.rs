@@ -76,7 +76,7 @@ fn a_renewed_lease_is_longer_and_another_programs_address_gets_none() {
             let short = backend.with_lease(Duration::from_secs(1_000));
             short.add_all(&[ours, foreign]).await.expect("added");
             assert!(lease(&a, ours).is_some_and(|lease| lease <= 1_000));
-            let long = short.with_lease(Duration::from_secs(9_000));
+            let long = short.with_lease(Duration::from_hours(2));
             long.add_all(&[ours, foreign]).await.expect("renewed");
         });
         assert!(lease(&a, ours).is_some_and(|lease| lease > 1_000));

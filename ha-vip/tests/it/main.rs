@@ -17,6 +17,8 @@ mod conflict;
 #[cfg(test)]
 mod guardian;
 #[cfg(test)]
+mod macvlan;
+#[cfg(test)]
 mod real_kernel;
 #[cfg(test)]
 mod simulation;
