@@ -82,7 +82,15 @@ impl Mend {
     async fn add_missing(&self, backend: &dyn AddressBackend) -> Result<Done, BackendError> {
         // Read after the removal: with the first address of an IPv4 network the kernel removes
         // the others of that network, too.
-        let there: BTreeSet<_> = backend.list().await?.into_iter().collect();
+        let there: BTreeSet<_> = match backend.list().await {
+            Ok(there) => there.into_iter().collect(),
+            // Not to be able to look is no reason to give up what is held.
+            Err(error) if self.fresh.is_empty() => {
+                tracing::warn!(%error, "cannot tell whether addresses are missing");
+                return Ok(Done::Mended { put_back: Vec::new(), missing: false });
+            }
+            Err(error) => return Err(error),
+        };
         let (present, missing): (Vec<_>, Vec<_>) =
             self.wanted.iter().partition(|address| there.contains(address));
         if self.renew {

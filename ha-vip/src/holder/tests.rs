@@ -267,3 +267,32 @@ async fn what_could_not_be_removed_is_removed_when_there_is_a_reason_to_look() {
     assert!(!rig.holder.settled().await.expect("removed"));
     assert!(rig.backend.list().await.expect("memory").is_empty());
 }
+
+#[tokio::test]
+async fn a_backend_that_cannot_be_asked_is_no_reason_to_give_up_what_is_held() {
+    let mut rig = holding().await;
+    rig.backend.inner.remove(address("10.0.0.1/24")).await.expect("memory");
+    rig.backend.inner.fail(true);
+    rig.holder.resync();
+    drive(&mut rig.holder).await;
+    rig.backend.inner.fail(false);
+    rig.holder.resync();
+    drive(&mut rig.holder).await;
+    assert_eq!(rig.backend.calls(), ["add 10.0.0.1"]);
+    assert_eq!(rig.backend.list().await.expect("memory").len(), 2);
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_put_back_takes_the_others_with_it() {
+    let mut rig = holding().await;
+    // The set is changed while nothing works: all or nothing.
+    rig.backend.inner.fail(true);
+    rig.holder.set_addresses(vec![address("10.0.0.1/24"), address("10.0.0.3/24")]);
+    assert!(rig.holder.settled().await.is_err());
+    rig.backend.inner.fail(false);
+    rig.holder.release();
+    assert!(rig.holder.is_settled());
+    rig.holder.resync();
+    assert!(!rig.holder.settled().await.expect("removed"));
+    assert!(rig.backend.list().await.expect("memory").is_empty(), "nothing is left behind");
+}
