@@ -23,7 +23,7 @@ use ha_vip::VirtualAddress;
 use ha_vip::backend::{AddressBackend, NetlinkBackend};
 use ha_vip::guardian::{self, Guardian, Will, WillPacket};
 use ha_vip::vrrp::Vrid;
-use ha_vip::vrrp::wire::{self, Advert, Checksum, GROUP_V4, Version};
+use ha_vip::vrrp::wire::{self, Advert, Checksum, GROUP_V4, GROUP_V6, Version};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -73,11 +73,15 @@ async fn show() -> Result<(), Box<dyn Error>> {
     Ok(guardian.goodbye()?)
 }
 
+fn group(source: IpAddr) -> IpAddr {
+    if source.is_ipv4() { GROUP_V4.into() } else { GROUP_V6.into() }
+}
+
 /// The message with which a router that was active takes its leave.
 fn last_advert(source: IpAddr, address: VirtualAddress) -> Result<Vec<u8>, Box<dyn Error>> {
     let (vrid, interval) = (Vrid::new(51).ok_or("no router 0")?, Duration::from_millis(100));
     let advert = Advert::new(Version::V3, vrid, 0, interval, vec![address.ip()]);
-    Ok(wire::encode(&advert, source, GROUP_V4.into(), Checksum::PseudoHeader))
+    Ok(wire::encode(&advert, source, group(source), Checksum::PseudoHeader))
 }
 
 async fn hold(
@@ -94,7 +98,7 @@ async fn hold(
         packets: vec![WillPacket {
             interface: index,
             source,
-            destination: GROUP_V4.into(),
+            destination: group(source),
             message: last_advert(source, address)?,
         }],
         addresses: vec![(index, address)],

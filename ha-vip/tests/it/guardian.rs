@@ -27,8 +27,12 @@ fn program() -> PathBuf {
 /// Starts the program, and waits until it holds the address and its guardian is a process of its
 /// own session.
 fn start(host: &Host) -> (Process, String) {
+    start_with(host, "10.77.0.1", VIP)
+}
+
+fn start_with(host: &Host, source: &str, vip: &str) -> (Process, String) {
     let mut command = Command::new(program());
-    command.args(["eth0", "10.77.0.1", VIP]);
+    command.args(["eth0", source, vip]);
     let process = host.spawn(&mut command).expect("it starts");
     process.wait_for_line(PATIENCE, |line| line == "held").expect("it holds the address");
     let children = format!("/proc/{0}/task/{0}/children", process.pid());
@@ -107,5 +111,41 @@ fn what_a_new_life_has_put_there_is_its_own() {
             std::thread::yield_now();
         }
         assert!(a.holds("10.77.0.200".parse().expect("an address")).expect("addresses"));
+    });
+}
+
+/// The host's link-local address, once the kernel lets it be used.
+fn link_local(host: &Host) -> String {
+    let arguments = ["-6", "-o", "address", "show", "dev", "eth0", "scope", "link", "-tentative"];
+    loop {
+        let output = host.run(|| Command::new("ip").args(arguments).output());
+        let output = output.expect("the lab runs").expect("ip runs");
+        let shown = String::from_utf8(output.stdout).expect("text");
+        if let Some((_, rest)) = shown.split_once("inet6 ") {
+            return rest.split('/').next().expect("an address").to_owned();
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_last_advert_and_the_address_may_be_of_ipv6() {
+    ha_lab::run_test(|| {
+        let lab = Lab::new().expect("a lab");
+        let [a, b] = hosts(&lab);
+        let ear = ear(&b);
+        let source = link_local(&a);
+        let (process, _) = start_with(&a, &source, "2001:db8::200/64");
+        process.kill().expect("killed");
+        let frame = hear(&ear, |frame| {
+            frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&112)
+        });
+        assert_eq!(frame[21], 255, "the hop limit");
+        let from: [u8; 16] = frame[22..38].try_into().expect("16 bytes");
+        assert_eq!(std::net::Ipv6Addr::from(from).to_string(), source);
+        assert_eq!(frame[54..57], [0x31, 51, 0], "version 3, the router, priority 0");
+        let vip = "2001:db8::200".parse().expect("an address");
+        let watch = HolderWatch::start(vip, &[&a, &b]).expect("a watch");
+        watch.wait_for(&[], PATIENCE).expect("the address is gone");
     });
 }
