@@ -1,26 +1,32 @@
 //! Who keeps the addresses as the router wants them, however long that takes.
 
+mod change;
+mod pace;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use ha_core::time::{BootClock, Clock};
+
+use self::change::{Done, Mend, acquire, release};
+use self::pace::Pace;
 use crate::address::VirtualAddress;
 use crate::announce::Announcer;
 use crate::backend::{AddressBackend, BackendError};
 
-/// How often a failed removal is tried again, and how long to wait between.
-const REMOVALS: usize = 5;
-const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
-
 /// What the addresses are after a change: held or not.
 pub(crate) type Settled = Result<bool, BackendError>;
-type Change = Pin<Box<dyn Future<Output = Settled> + Send>>;
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Reconciles what is wanted with what is there: one change at a time, the latest wish wins.
 ///
-/// The router goes on advertising while a slow backend works.
+/// The router goes on advertising while a slow backend works. Events only say that something may
+/// be wrong: what is mended follows from what the backend lists, so that an event that is late,
+/// lost or told twice does no harm.
+#[expect(clippy::struct_excessive_bools, reason = "independent wishes and findings, no states")]
 pub(crate) struct Holder {
     backend: Arc<dyn AddressBackend>,
     announcer: Arc<dyn Announcer>,
@@ -28,7 +34,17 @@ pub(crate) struct Holder {
     wanted: bool,
     held: bool,
     announce_when_held: bool,
-    change: Option<Change>,
+    /// No longer wanted, or not removed when that was tried.
+    stale: BTreeSet<VirtualAddress>,
+    /// New in the set since the last change.
+    fresh: BTreeSet<VirtualAddress>,
+    /// Something may be missing.
+    suspect: bool,
+    /// The lease is to begin anew.
+    renew: bool,
+    pace: Pace,
+    pause: Option<Work<std::io::Result<()>>>,
+    change: Option<Work<Done>>,
 }
 
 impl Holder {
@@ -44,6 +60,12 @@ impl Holder {
             wanted: false,
             held: false,
             announce_when_held: false,
+            stale: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            suspect: false,
+            renew: false,
+            pace: Pace::default(),
+            pause: None,
             change: None,
         }
     }
@@ -56,6 +78,7 @@ impl Holder {
     pub(crate) fn release(&mut self) {
         self.wanted = false;
         self.announce_when_held = false;
+        self.pause = None;
         self.begin();
     }
 
@@ -65,34 +88,66 @@ impl Holder {
             self.announce_when_held = self.wanted;
             return;
         }
-        if let Err(error) = self.announcer.announce(&self.addresses) {
-            tracing::warn!(%error, "addresses not announced");
-        }
+        let addresses = Arc::clone(&self.addresses);
+        self.tell(&addresses);
     }
 
     /// Whether nothing is under way and what is there is what is wanted.
     pub(crate) const fn is_settled(&self) -> bool {
-        self.change.is_none() && self.held == self.wanted
+        self.change.is_none() && self.pause.is_none() && self.held == self.wanted
     }
 
-    /// Waits for the end of the change that is under way; for ever if there is none.
+    /// Waits for the end of the change that is under way; for ever if there is none. Addresses
+    /// that were mended are not told of, unless that failed.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the change goes on at the next call.
     pub(crate) async fn settled(&mut self) -> Settled {
-        let Some(change) = &mut self.change else {
-            return std::future::pending().await;
+        loop {
+            if let Some(change) = &mut self.change {
+                let done = change.await;
+                self.change = None;
+                if let Some(settled) = self.take(done) {
+                    return settled;
+                }
+            } else if let Some(pause) = &mut self.pause {
+                if let Err(error) = pause.await {
+                    tracing::warn!(%error, "no timer");
+                }
+                self.pause = None;
+                self.mend(true);
+            } else {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn take(&mut self, done: Done) -> Option<Settled> {
+        let settled = match done {
+            Done::Acquired => {
+                self.held = true;
+                Some(Ok(true))
+            }
+            Done::Released => {
+                self.held = false;
+                self.stale.clear();
+                Some(Ok(false))
+            }
+            Done::Mended { put_back, missing } => {
+                self.suspect |= missing;
+                self.mended(&put_back);
+                // Whoever waits for the end must hear of each that may be the last.
+                (!self.held).then_some(Ok(false))
+            }
+            Done::Failed { error, left } => {
+                // Not tried again at once: the router decides what is wanted now, and the
+                // removal was tried several times.
+                self.held = false;
+                self.stale.extend(left);
+                return Some(Err(error));
+            }
         };
-        let settled = change.await;
-        self.change = None;
-        let Ok(held) = settled else {
-            // Not tried again at once: the router decides what is wanted now, and `remove_all` has
-            // tried several times.
-            self.held = false;
-            return settled;
-        };
-        self.held = held;
         if self.held && self.wanted && self.announce_when_held {
             self.announce_when_held = false;
             self.announce();
@@ -101,51 +156,132 @@ impl Holder {
         settled
     }
 
-    fn begin(&mut self) {
-        if self.change.is_some() || self.held == self.wanted {
+    fn mended(&mut self, put_back: &[VirtualAddress]) {
+        if put_back.is_empty() {
             return;
         }
-        let (backend, addresses) = (Arc::clone(&self.backend), Arc::clone(&self.addresses));
-        self.change = Some(if self.wanted {
-            Box::pin(async move { add_all(&*backend, &addresses).await })
+        self.pace.note(BootClock::new().now());
+        tracing::info!(addresses = ?put_back, "missing addresses put there");
+        if self.wanted && !self.announce_when_held {
+            self.tell(put_back);
+        }
+    }
+
+    fn tell(&self, addresses: &[VirtualAddress]) {
+        if let Err(error) = self.announcer.announce(addresses) {
+            tracing::warn!(%error, "addresses not announced");
+        }
+    }
+
+    fn begin(&mut self) {
+        if self.change.is_some() {
+            return;
+        }
+        if self.held == self.wanted {
+            self.begin_mend();
+            return;
+        }
+        let backend = Arc::clone(&self.backend);
+        self.pause = None;
+        self.fresh.clear();
+        self.suspect = false;
+        self.renew = false;
+        if self.wanted {
+            self.stale.retain(|address| !self.addresses.contains(address));
+            self.change = Some(Box::pin(acquire(backend, Arc::clone(&self.addresses))));
         } else {
-            Box::pin(async move { remove_all(&*backend, &addresses).await })
-        });
+            self.stale.extend(self.addresses.iter());
+            let all = std::mem::take(&mut self.stale).into_iter().collect();
+            self.change = Some(Box::pin(release(backend, all)));
+        }
     }
-}
 
-async fn add_all(backend: &dyn AddressBackend, addresses: &[VirtualAddress]) -> Settled {
-    for address in addresses {
-        if let Err(error) = backend.add(*address).await {
-            // All or nothing: half a set of addresses would keep the rest from another router.
-            if let Err(error) = remove_all(backend, addresses).await {
-                tracing::error!(%error, "addresses left behind");
+    fn begin_mend(&mut self) {
+        if !self.held {
+            self.fresh.clear();
+            self.renew = false;
+            // What could not be removed is tried again whenever there is a reason to look.
+            if self.suspect && !self.stale.is_empty() {
+                self.mend(false);
             }
-            return Err(error);
+            self.suspect = false;
+            return;
+        }
+        let now = BootClock::new().now();
+        let due = self.pace.due(now).filter(|_| self.suspect);
+        if let (Some(due), None) = (due, &self.pause) {
+            tracing::warn!(
+                addresses = ?self.addresses,
+                "another program removes the addresses again and again: they are put back more \
+                 slowly; end it, or take them out of its configuration"
+            );
+            self.pause = Some(Box::pin(ha_core::driver::pause(due.since(now))));
+        }
+        let at_once = self.suspect && due.is_none() && self.pause.is_none();
+        if at_once || self.renew || !self.fresh.is_empty() || !self.stale.is_empty() {
+            self.mend(at_once);
         }
     }
-    Ok(true)
+
+    /// Begins a change that mends; `put_back`: also what has gone missing.
+    fn mend(&mut self, put_back: bool) {
+        if put_back {
+            self.suspect = false;
+        }
+        let mend = Mend {
+            wanted: if self.held { Arc::clone(&self.addresses) } else { Arc::default() },
+            remove: std::mem::take(&mut self.stale).into_iter().collect(),
+            fresh: std::mem::take(&mut self.fresh),
+            put_back,
+            renew: std::mem::take(&mut self.renew),
+        };
+        self.change = Some(Box::pin(mend.run(Arc::clone(&self.backend))));
+    }
 }
 
-async fn remove_all(backend: &dyn AddressBackend, addresses: &[VirtualAddress]) -> Settled {
-    let mut failed = None;
-    for address in addresses {
-        failed = remove(backend, *address).await.err().or(failed);
+#[cfg_attr(not(test), expect(dead_code, reason = "for services that follow the kernel's events"))]
+impl Holder {
+    /// Takes notice that `address` was removed from the node. While it is wanted it is put back
+    /// and announced, a few times a second at most.
+    pub(crate) fn address_removed(&mut self, address: VirtualAddress) {
+        if self.wanted && self.addresses.contains(&address) {
+            self.resync();
+        }
     }
-    failed.map_or(Ok(false), Err)
-}
 
-async fn remove(backend: &dyn AddressBackend, address: VirtualAddress) -> Result<(), BackendError> {
-    for _ in 1..REMOVALS {
-        match backend.remove(address).await {
-            Ok(()) => return Ok(()),
-            Err(error) => tracing::warn!(%error, %address, "address not removed, trying again"),
+    /// Compares what is there with what is wanted, and mends it: after events were lost, or when
+    /// an interface came back.
+    pub(crate) fn resync(&mut self) {
+        self.suspect = true;
+        self.look();
+    }
+
+    /// Begins the lease of the addresses anew; one that is gone is put back.
+    pub(crate) fn renew(&mut self) {
+        self.renew = true;
+        self.look();
+    }
+
+    /// Replaces the set of addresses; those in both sets are not touched.
+    pub(crate) fn set_addresses(&mut self, addresses: Vec<VirtualAddress>) {
+        let before: BTreeSet<_> = self.addresses.iter().copied().collect();
+        let after: BTreeSet<_> = addresses.iter().copied().collect();
+        if self.held || self.change.is_some() {
+            self.fresh.extend(after.difference(&before));
+            self.stale.extend(before.difference(&after));
         }
-        if let Err(error) = ha_core::driver::pause(REMOVAL_PAUSE).await {
-            tracing::warn!(%error, "no timer");
+        self.fresh.retain(|address| after.contains(address));
+        self.stale.retain(|address| !after.contains(address));
+        self.addresses = addresses.into();
+        self.look();
+    }
+
+    /// Mends if that is the next thing to do. An acquisition that has failed is not tried again.
+    fn look(&mut self) {
+        if self.change.is_none() && self.held == self.wanted {
+            self.begin_mend();
         }
     }
-    backend.remove(address).await
 }
 
 impl fmt::Debug for Holder {

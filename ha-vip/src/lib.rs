@@ -54,7 +54,7 @@ pub mod announce;
 pub mod backend;
 pub mod bfd;
 pub mod carp;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "netlink")]
 pub mod guardian;
 #[cfg(feature = "tokio")]
 mod holder;

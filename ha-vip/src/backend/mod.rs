@@ -1,5 +1,7 @@
 //! Putting an address on this node, and taking it off.
 
+#[cfg(feature = "tokio")]
+mod command;
 mod memory;
 #[cfg(feature = "netlink")]
 mod netlink;
@@ -7,10 +9,13 @@ mod netlink;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ha_core::effect::Effect;
 
+#[cfg(feature = "tokio")]
+pub use command::{CommandBackend, CommandBackendBuilder};
 pub use memory::MemoryBackend;
 #[cfg(feature = "netlink")]
 pub use netlink::NetlinkBackend;
@@ -45,6 +50,52 @@ pub trait AddressBackend: Debug + Send + Sync {
     ///
     /// Cancel safe.
     async fn list(&self) -> Result<Vec<VirtualAddress>, BackendError>;
+
+    /// Puts all of `addresses` on this node, and begins anew the lease of those that are there.
+    ///
+    /// Provided: one after the other, up to the first that fails. A backend that can do many at
+    /// once overrides it.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add); any of the addresses may be there then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`add`](Self::add).
+    async fn add_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        for address in addresses {
+            self.add(*address).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes those of `addresses` off this node that this backend put there.
+    ///
+    /// Provided: one after the other; one that fails does not keep the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`remove`](Self::remove), of one of those that failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`add`](Self::add).
+    async fn remove_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        let mut failed = None;
+        for address in addresses {
+            failed = self.remove(*address).await.err().or(failed);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// How long an address stays by itself after it was added; `None`, the default: until it is
+    /// removed.
+    ///
+    /// Whoever drives a backend with a lease adds its addresses again every third of it.
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
 }
 
 #[async_trait]
@@ -58,12 +109,41 @@ impl<B: AddressBackend + ?Sized> AddressBackend for Arc<B> {
     async fn list(&self) -> Result<Vec<VirtualAddress>, BackendError> {
         (**self).list().await
     }
+    async fn add_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        (**self).add_all(addresses).await
+    }
+    async fn remove_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
+        (**self).remove_all(addresses).await
+    }
+    fn lease(&self) -> Option<Duration> {
+        (**self).lease()
+    }
 }
 
 /// An address could not be put on or taken off.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
+    /// A command of the user could not be run, or failed.
+    #[error("cannot change the addresses: the command {program} failed; run it by hand to see why")]
+    Command {
+        /// The program.
+        program: String,
+        /// How it failed, with the first line of what it said.
+        #[source]
+        source: io::Error,
+    },
+    /// A command of the user took too long and was killed.
+    #[error(
+        "cannot tell whether the addresses have changed: the command {program} took longer than \
+         {limit:?}; raise its timeout, or find out what it waits for"
+    )]
+    NoAnswer {
+        /// The program.
+        program: String,
+        /// How long it might take.
+        limit: Duration,
+    },
     /// The interface went away.
     #[error("cannot change the addresses of {interface}: it is gone; plug it in or name another")]
     NoInterface {
@@ -98,7 +178,7 @@ impl BackendError {
     pub const fn effect(&self) -> Effect {
         match self {
             Self::NoInterface { .. } | Self::Privilege { .. } => Effect::None,
-            Self::Refused { .. } => Effect::Unknown,
+            Self::Command { .. } | Self::NoAnswer { .. } | Self::Refused { .. } => Effect::Unknown,
         }
     }
 }

@@ -48,6 +48,11 @@ impl Interface {
         })
     }
 
+    /// An interface of which only the number matters; its name is told in errors.
+    pub(crate) fn numbered(index: u32) -> Self {
+        Self { name: format!("interface {index}"), index, mac: Mac::new([0; 6]), up: false }
+    }
+
     /// The addresses that are on the interface now.
     pub(crate) async fn addresses(&self, handle: &Handle) -> io::Result<Vec<VirtualAddress>> {
         let request = handle.address().get().set_link_index_filter(self.index);

@@ -4,4 +4,6 @@
 pub(crate) mod interface;
 pub mod ipv4;
 #[cfg(feature = "netlink")]
+pub mod macvlan;
+#[cfg(feature = "netlink")]
 pub mod monitor;

@@ -1,6 +1,8 @@
 //! Everything of ha-vip that needs more than one module.
 
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
 mod bfd;
 #[cfg(test)]
 mod bfd_kernel;
@@ -12,6 +14,10 @@ mod carp;
 mod carp_vectors;
 #[cfg(test)]
 mod conflict;
+#[cfg(test)]
+mod guardian;
+#[cfg(test)]
+mod macvlan;
 #[cfg(test)]
 mod real_kernel;
 #[cfg(test)]

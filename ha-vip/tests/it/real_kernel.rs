@@ -58,7 +58,7 @@ impl Running {
     }
 }
 
-fn hosts(lab: &Lab) -> [Host; 2] {
+pub(crate) fn hosts(lab: &Lab) -> [Host; 2] {
     let lan = lab.network("lan").expect("a network");
     [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24")].map(|(name, address)| {
         lab.host(name).and_then(|host| host.join(&lan, address)).expect("a host")
@@ -66,7 +66,7 @@ fn hosts(lab: &Lab) -> [Host; 2] {
 }
 
 /// Listens to every frame on a host's interface.
-fn ear(host: &Host) -> Socket {
+pub(crate) fn ear(host: &Host) -> Socket {
     host.run(|| {
         let index = rustix::net::netdevice::name_to_index(
             Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket"),
@@ -83,7 +83,7 @@ fn ear(host: &Host) -> Socket {
 }
 
 /// The next frame that `wanted` accepts.
-fn hear(ear: &Socket, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+pub(crate) fn hear(ear: &Socket, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     use std::io::Read;
     let mut buffer = [0; 2_000];
     loop {
