@@ -239,7 +239,6 @@ impl Holder {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for services that follow the kernel's events"))]
 impl Holder {
     /// Takes notice that `address` was removed from the node. While it is wanted it is put back
     /// and announced, a few times a second at most.

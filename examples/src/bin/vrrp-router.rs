@@ -10,7 +10,7 @@
 
 use std::error::Error;
 use std::net::IpAddr;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,13 @@ struct Flags {
     /// Time between BFD packets in ms, 1 to 1000; three missing ones are a loss
     #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
     bfd_ms: u64,
+    /// Let the kernel remove the addresses so many seconds after this program was killed or has
+    /// hung, 1 to 3600
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    lease_s: Option<u64>,
+    /// Run a second process that says goodbye and removes the addresses when this one is killed
+    #[arg(long)]
+    guardian: bool,
     /// Scheduling priority, -20 to 19: how much the kernel prefers this program on a busy host;
     /// 0 leaves it as it is, and not being allowed to is no error
     #[arg(long, value_name = "N", default_value_t = -10, allow_negative_numbers = true,
@@ -83,7 +90,16 @@ enum Line<'a> {
     Stopped { sent: u64, received: u64, became_active: u64 },
 }
 
+/// The flag of the guardian, which is this program, too.
+const WATCH: &str = "--watch-over-parent";
+
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(WATCH) {
+        return match ha_vip::guardian::watch() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => cli::fail(FAILURE, &error.to_string()),
+        };
+    }
     let flags: Flags = match cli::parse() {
         Ok(flags) => flags,
         Err(status) => return status,
@@ -127,6 +143,16 @@ async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box<dyn Error>
     for endpoints in &flags.bfd {
         let session = SessionConfig::builder().min_tx(every).min_rx(every).multiplier(3);
         builder = builder.detector(neighbours.add(endpoints.clone(), session.build()?)?);
+    }
+    if let Some(seconds) = flags.lease_s {
+        builder = builder.lease(Duration::from_secs(seconds));
+    }
+    if flags.guardian {
+        builder = builder.guardian(|| {
+            let mut itself = Command::new("/proc/self/exe");
+            itself.arg(WATCH);
+            itself
+        });
     }
     let service = builder.open().await?;
     let neighbours = neighbours.spawn();

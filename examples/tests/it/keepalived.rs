@@ -76,7 +76,9 @@ fn a_sitting_router_is_left_alone_without_preemption() {
         let ours = router(b, &["--priority", "150", "--vip", VIP, "--preempt", "false"]);
         await_state(&ours, "backup");
         // It would have preempted after 3.4 adverts; the next state it tells is by request.
-        let more = ours.wait_for_line(std::time::Duration::from_secs(1), |_| true);
+        let more = ours.wait_for_line(std::time::Duration::from_secs(1), |line| {
+            line.contains("state-changed")
+        });
         assert!(more.is_err(), "{more:?}");
         assert!(holds(a, VIP) && !holds(b, VIP));
     });

@@ -244,3 +244,60 @@ fn a_split_is_told_when_it_is_over_with_how_long_it_lasted() {
         says(&second, "10.77.0.1 was active too, for");
     });
 }
+
+#[test]
+fn an_address_that_was_deleted_by_hand_is_put_back() {
+    ha_lab::run_test(|| {
+        let Rig { a, .. } = &Rig::new();
+        let ours = router(a, &["--vip", VIP]);
+        await_state(&ours, "active");
+        eventually("it serves", || holds(a, VIP));
+        for _ in 0..3 {
+            a.remove_address("eth0", VIP).expect("deleted");
+            eventually("it is put back", || holds(a, VIP));
+        }
+        stop(&ours, ProcessSignal::Terminate);
+        assert!(!holds(a, VIP), "and stays away in the end");
+    });
+}
+
+#[test]
+fn the_guardian_of_a_killed_router_says_goodbye_and_removes_the_address() {
+    ha_lab::run_test(|| {
+        let Rig { a, b, .. } = &Rig::new();
+        let first = router(a, &["--vip", VIP, "--priority", "150", "--guardian"]);
+        await_state(&first, "active");
+        eventually("it serves", || holds(a, VIP));
+        let second = router(b, &["--vip", VIP, "--priority", "100"]);
+        says(&second, "10.77.0.1 is the active router");
+        first.signal(ProcessSignal::Kill).expect("it runs");
+        await_reason(&second, "active", "the active router stopped");
+        eventually("nobody but the second serves", || !holds(a, VIP) && holds(b, VIP));
+    });
+}
+
+#[test]
+fn the_guardian_of_a_router_that_stops_in_order_does_nothing() {
+    ha_lab::run_test(|| {
+        let Rig { a, b, .. } = &Rig::new();
+        let first = router(a, &["--vip", VIP, "--priority", "150", "--guardian"]);
+        await_state(&first, "active");
+        let second = router(b, &["--vip", VIP, "--priority", "100"]);
+        says(&second, "10.77.0.1 is the active router");
+        stop(&first, ProcessSignal::Terminate);
+        assert!(holds(b, VIP) && !holds(a, VIP));
+        eventually("no guardian is left", || a.processes().is_empty());
+    });
+}
+
+#[test]
+fn the_kernel_removes_the_leased_address_of_a_killed_router() {
+    ha_lab::run_test(|| {
+        let Rig { a, .. } = &Rig::new();
+        let ours = router(a, &["--vip", VIP, "--lease-s", "1"]);
+        await_state(&ours, "active");
+        eventually("it serves", || holds(a, VIP));
+        ours.signal(ProcessSignal::Kill).expect("it runs");
+        eventually("the lease is over", || !holds(a, VIP));
+    });
+}

@@ -3,6 +3,7 @@
 mod active;
 mod backup;
 mod kin;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -12,43 +13,15 @@ use std::time::Duration;
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
 
-use self::active::Serving;
 use self::backup::Listening;
 use self::kin::KinTable;
+use self::state::{After, State};
 use super::config::{Priority, RouterConfig};
 use super::effects::{Destination, Heard, Input, Output, Reason, RouterEvent, StateName};
 use super::wire::extension::{self, is_extension};
 use super::wire::{Advert, Checksum, GROUP_V4, GROUP_V6, Reject, View, decode, encode};
 use crate::address::VirtualAddress;
 use crate::track::Standing;
-
-/// The state with its own timers, so that a stale timer cannot exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Initialize,
-    Backup(Listening),
-    Active(Serving),
-    /// Priority 0 is said, the addresses are still served: make before break.
-    Leaving {
-        until: Instant,
-        next: After,
-        successor_heard: bool,
-    },
-    /// `retry_at` is `None` while a tracker keeps it here.
-    Fault {
-        retry_at: Option<Instant>,
-    },
-}
-
-/// What follows [`State::Leaving`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
-    /// Backup if a successor was heard, else active again.
-    Backup,
-    Initialize,
-    /// Backup in any case.
-    Yield,
-}
 
 /// One virtual router of VRRPv3 (RFC 9568), for IPv4 or IPv6, or of VRRPv2 (RFC 3768).
 ///

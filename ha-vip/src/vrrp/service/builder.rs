@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_core::driver::Alarm;
 use ha_core::event::Observer;
 use tokio::sync::{mpsc, watch};
 
+use super::care::{Care, Guarded};
 use super::handle::{RouterHandle, ServiceHandle};
 use super::proof::Proofs;
 use super::station::Station;
@@ -42,6 +45,8 @@ pub struct ServiceBuilder {
     detectors: Vec<SessionHandle>,
     backends: BTreeMap<String, Arc<dyn AddressBackend>>,
     conflicts: Option<ConflictPolicy>,
+    lease: Option<Duration>,
+    guarded: Option<Guarded>,
     observer: Arc<dyn Observer>,
     subject: Option<String>,
 }
@@ -54,6 +59,8 @@ impl ServiceBuilder {
             detectors: Vec::new(),
             backends: BTreeMap::new(),
             conflicts: Some(ConflictPolicy::Tell),
+            lease: None,
+            guarded: None,
             observer: Arc::new(()),
             subject: None,
         }
@@ -79,6 +86,23 @@ impl ServiceBuilder {
     /// Puts the addresses of the router `name` where this backend does. Default: on its interface.
     pub fn backend(mut self, name: impl Into<String>, backend: Arc<dyn AddressBackend>) -> Self {
         self.backends.insert(name.into(), backend);
+        self
+    }
+
+    /// Lets the kernel remove the addresses when this process no longer renews them: whole seconds,
+    /// at least 1. Default: addresses stay. Renewed every third of it; the kernel's resolution is
+    /// one second.
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Starts a [`guardian`](crate::guardian) with this command, and again whenever it has ended:
+    /// the program itself, with a flag that makes it call [`guardian::watch`].
+    ///
+    /// [`guardian::watch`]: crate::guardian::watch
+    pub fn guardian(mut self, command: impl Fn() -> Command + Send + Sync + 'static) -> Self {
+        self.guarded = Some(Guarded(Box::new(command)));
         self
     }
 
@@ -125,6 +149,7 @@ impl ServiceBuilder {
             ports: Vec::new(),
             stations: Vec::new(),
             conflicts: self.conflicts.filter(|_| few),
+            lease: self.lease,
         };
         let mut handles = Vec::new();
         for instance in self.config.instances() {
@@ -151,6 +176,7 @@ impl ServiceBuilder {
             stations.iter().map(|station| (station.link.interface, station.instance.interface()));
         Ok(Service {
             proofs: Proofs::new(links),
+            care: Care::new(self.guarded, self.lease),
             trackers: with_links(&self.config, self.trackers, &monitor),
             detectors: self.detectors,
             news: monitor.subscribe(),
@@ -184,6 +210,7 @@ struct Opened {
     ports: Vec<Port>,
     stations: Vec<Station>,
     conflicts: Option<ConflictPolicy>,
+    lease: Option<Duration>,
 }
 
 impl Opened {
@@ -230,6 +257,10 @@ impl Opened {
                 Some(ear.map_err(failed)?)
             }
             None => None,
+        };
+        let netlink = match self.lease {
+            Some(lease) => netlink.with_lease(lease),
+            None => netlink,
         };
         let backend = backend.unwrap_or_else(|| Arc::new(netlink));
         let tally = tally_of(instance, groups);

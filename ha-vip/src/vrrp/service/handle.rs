@@ -40,7 +40,8 @@ pub struct RouterHandle {
 }
 
 impl RouterHandle {
-    /// The virtual router's name.
+    /// The virtual router's name. Its addresses, as the handle tells them, are those with which
+    /// the service was opened.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -135,14 +136,14 @@ impl ServiceHandle {
         &self.routers
     }
 
-    /// Goes on with another configuration: priorities, intervals, trackers' weights, groups change
-    /// where they are, without a change of state.
+    /// Goes on with another configuration: addresses, priorities, intervals, trackers' weights and
+    /// groups change where they are, without a change of state.
     ///
     /// # Errors
     ///
     /// [`ReloadError`]; the old configuration stays in force, as a whole. A virtual router cannot
-    /// come, go, or change its interface, number, family, version or addresses while the service
-    /// runs: start another service for it.
+    /// come, go, or change its interface, number, family or version while the service runs: start
+    /// another service for it.
     ///
     /// # Cancel safety
     ///

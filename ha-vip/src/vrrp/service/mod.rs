@@ -1,6 +1,7 @@
 //! The driver: virtual routers on real interfaces.
 
 mod builder;
+mod care;
 mod error;
 mod handle;
 mod proof;
@@ -28,6 +29,7 @@ pub use self::builder::ServiceBuilder;
 pub use self::error::ServiceError;
 pub use self::handle::{Changes, ReloadError, RouterHandle, ServiceHandle};
 
+use self::care::Care;
 use self::handle::Command;
 use self::proof::Proofs;
 use self::station::{Station, settle_any};
@@ -85,6 +87,7 @@ pub struct Service {
     _monitor: Monitor,
     news: Subscription,
     proofs: Proofs,
+    care: Care,
     alarm: Alarm,
     observer: Arc<dyn Observer>,
     commands: mpsc::Receiver<Command>,
@@ -101,6 +104,7 @@ enum Woke {
     Command(Command),
     Word(Word),
     News(NetEvent),
+    Unguarded,
     Settled(usize, crate::holder::Settled),
     Packet(usize, io::Result<Option<Received>>),
 }
@@ -212,14 +216,16 @@ impl Service {
         self.host.handle(clock.now(), HostInput::All(Input::Start), &mut out);
         self.perform(clock.now(), &mut out);
         while !(stopping && self.is_done()) {
+            let deadline = self.deadline();
             let woke = tokio::select! { biased;
                 () = &mut stop, if !stopping => Woke::Stop,
                 Some(command) = self.commands.recv() => Woke::Command(command),
                 Some(word) = words.recv() => Woke::Word(word),
                 event = self.news.next() => Woke::News(event),
+                () = self.care.guardian_ended() => Woke::Unguarded,
                 (index, settled) = settle_any(&mut self.stations) => Woke::Settled(index, settled),
                 (index, packet) = receive_any(&mut self.ports) => Woke::Packet(index, packet),
-                waited = self.alarm.until(earlier(self.host.deadline(), self.proofs.look_at())) => {
+                waited = self.alarm.until(deadline) => {
                     waited.map_err(|source| self.timer_error(source))?;
                     Woke::Alarm
                 }
@@ -231,10 +237,17 @@ impl Service {
             self.drain(now, &mut out);
             self.take(now, woke, &mut out);
             self.look_for_proof(now, &mut out);
+            self.renew_leases(now);
             self.host.tick(now, &mut out);
             self.perform(now, &mut out);
         }
+        self.care.dismiss();
         Ok(self.host.routers().fold(Stats::default(), |sum, (_, router)| sum.plus(router.stats())))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let own = [self.proofs.look_at(), self.care.renew_at];
+        own.into_iter().flatten().chain(self.host.deadline()).min()
     }
 
     fn is_done(&self) -> bool {
@@ -282,6 +295,7 @@ impl Service {
                     self.host.handle(now, HostInput::Router(id, input), out);
                 }
             }
+            Some(Woke::Unguarded) => self.care.lose_guardian(),
             Some(Woke::Alarm | Woke::Packet(..)) | None => {}
         }
     }
@@ -327,19 +341,32 @@ impl Service {
     fn take_news(&mut self, now: Instant, event: &NetEvent, out: &mut Vec<HostOutput>) {
         match event {
             NetEvent::Link { index, running, .. } => {
-                let lost = self.proofs.link(*index, *running, now);
-                if lost {
+                let came_back = self.proofs.link(*index, *running, now);
+                if came_back {
                     self.tell_link(now, *index, &Input::LinkUnproven, out);
+                }
+                // IPv6 addresses do not survive an interface that is set down.
+                for station in self.stations_on(*index) {
+                    station.holder.resync();
                 }
             }
             NetEvent::AddressRemoved { index, address } => {
-                tracing::debug!(index, %address, "address removed");
+                for station in self.stations_on(*index) {
+                    station.holder.address_removed(*address);
+                }
             }
-            NetEvent::LinkGone { .. }
-            | NetEvent::AddressAdded { .. }
-            | NetEvent::RoutesChanged
-            | NetEvent::Overrun => {}
+            NetEvent::Overrun => {
+                for station in &mut self.stations {
+                    station.holder.resync();
+                }
+            }
+            NetEvent::LinkGone { .. } | NetEvent::AddressAdded { .. } | NetEvent::RoutesChanged => {
+            }
         }
+    }
+
+    fn stations_on(&mut self, interface: u32) -> impl Iterator<Item = &mut Station> {
+        self.stations.iter_mut().filter(move |station| station.link.interface == interface)
     }
 
     /// Looks whether silent links have spoken, if it is time to.
@@ -377,26 +404,21 @@ impl Service {
                 Output::Event(event) => {
                     if let Some(router) = self.host.router(id) {
                         let state = router.state();
-                        station
-                            .state
-                            .send_if_modified(|known| std::mem::replace(known, state) != state);
+                        let modify = |known: &mut _| std::mem::replace(known, state) != state;
+                        if station.state.send_if_modified(modify) {
+                            self.care.note_change();
+                        }
                     }
                     self.tell(now, id, &event);
                 }
             }
         }
+        self.write_will();
     }
 
     fn timer_error(&self, source: io::Error) -> ServiceError {
         let interface = self.ports.first().map(|port| port.name().to_owned()).unwrap_or_default();
         ServiceError::Socket { interface, source }
-    }
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -29,6 +29,13 @@ impl Service {
                 continue;
             };
             changed.push(new.name.clone());
+            let addresses: Vec<_> =
+                new.router.addresses.iter().chain(&new.router.unadvertised).copied().collect();
+            if *station.addresses != *addresses {
+                station.addresses = addresses.clone().into();
+                station.holder.set_addresses(addresses);
+            }
+            self.care.note_change();
             station.instance = new.clone();
             match (&mut station.authenticator, new.hmac.clone()) {
                 (Some(authenticator), Some(hmac)) => authenticator.reconfigure(hmac),
@@ -76,11 +83,6 @@ impl Service {
             if fixed(&old.router) != fixed(&new.router) || old.source != new.source {
                 let allowed = "the number, version, family and source that it runs with";
                 problems.add(path("vrid"), new.router.vrid, allowed);
-            }
-            let served =
-                |router: &RouterConfig| (router.addresses.clone(), router.unadvertised.clone());
-            if served(&old.router) != served(&new.router) {
-                problems.add(path("address"), "other addresses", "the addresses that it serves");
             }
         }
         problems.into_result(())
