@@ -1,5 +1,5 @@
 //! What the example programs share: flags told in one line, JSON lines, signals, exit statuses;
-//! and a command that runs for as long as a lease is held.
+//! a command that runs for as long as a lease is held, and how routers are watched and told.
 //!
 //! The programs are thin; what they do is in the libraries. See `src/bin`.
 
@@ -9,3 +9,4 @@ pub mod cli;
 pub mod json;
 pub mod keeper;
 pub mod lock;
+pub mod operate;

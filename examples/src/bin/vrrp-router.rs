@@ -17,8 +17,10 @@ use std::time::Duration;
 use clap::Parser;
 use ha_examples::cli::{self, FAILURE, USAGE};
 use ha_examples::json::JsonLines;
+use ha_examples::operate::Operate;
 use ha_vip::VirtualAddress;
 use ha_vip::bfd::{self, Endpoints, SessionConfig};
+use ha_vip::vrrp::control::Control;
 use ha_vip::vrrp::{HostConfig, Instance, RouterConfig, Service};
 use serde::Serialize;
 
@@ -68,6 +70,8 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = -10, allow_negative_numbers = true,
           value_parser = clap::value_parser!(i32).range(-20..=19))]
     nice: i32,
+    #[command(flatten)]
+    operate: Operate,
 }
 
 fn advert_ms(text: &str) -> Result<u64, String> {
@@ -155,6 +159,8 @@ async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box<dyn Error>
         });
     }
     let service = builder.open().await?;
+    let handle = service.handles();
+    let operated = flags.operate.start(&handle, Control::new(handle.clone())).await?;
     let neighbours = neighbours.spawn();
     lines.write(&Line::Ready { iface: &flags.iface, vrid: flags.vrid });
     let stop = async {
@@ -166,6 +172,7 @@ async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box<dyn Error>
         }
     };
     let stats = service.run(stop).await?;
+    operated.stop().await;
     neighbours.stop().await??;
     let (sent, received, became_active) = (stats.sent, stats.received, stats.became_active);
     lines.write(&Line::Stopped { sent, received, became_active });

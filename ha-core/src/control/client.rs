@@ -59,6 +59,12 @@ impl Client {
         Ok(answer)
     }
 
+    /// The error of an answer that is a refusal in the words of its own protocol.
+    #[must_use]
+    pub fn refused(&self, reason: impl Into<String>) -> ControlError {
+        ControlError::Refused { socket: self.socket.clone(), reason: reason.into() }
+    }
+
     /// Whether the connection is there and nothing is under way on it.
     #[must_use]
     pub fn is_idle(&self) -> bool {

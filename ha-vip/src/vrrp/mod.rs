@@ -6,11 +6,16 @@
 pub mod auth;
 mod checksum;
 mod config;
+#[cfg(feature = "control")]
+pub mod control;
 mod effects;
 mod host;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod router;
 #[cfg(feature = "netlink")]
 mod service;
+mod snapshot;
 #[cfg(feature = "netlink")]
 mod socket;
 pub mod wire;
@@ -30,3 +35,4 @@ pub use router::{Router, Stats};
 pub use service::{
     Changes, ReloadError, RouterHandle, Service, ServiceBuilder, ServiceError, ServiceHandle,
 };
+pub use snapshot::{Counters, RouterSnapshot, Snapshot, TrackerSnapshot};

@@ -12,12 +12,14 @@ use crate::manager::{Holding, VipError, VipManager};
 use crate::vrrp::config::HostConfig;
 use crate::vrrp::effects::{Input, StateName};
 use crate::vrrp::host::RouterId;
+use crate::vrrp::snapshot::Snapshot;
 
 /// What a handle asks of the driver.
 #[derive(Debug)]
 pub(super) enum Command {
     Input(RouterId, Input),
     Reload(Box<HostConfig>, oneshot::Sender<Result<Changes, ConfigError>>),
+    Snapshot(oneshot::Sender<Snapshot>),
 }
 
 /// What a reload has changed.
@@ -134,6 +136,27 @@ impl ServiceHandle {
     #[must_use]
     pub fn routers(&self) -> &[RouterHandle] {
         &self.routers
+    }
+
+    /// The virtual router of this name.
+    #[must_use]
+    pub fn router(&self, name: &str) -> Option<&RouterHandle> {
+        self.routers.iter().find(|router| router.name() == name)
+    }
+
+    /// What all virtual routers are now, with reasons.
+    ///
+    /// # Errors
+    ///
+    /// [`VipError::Ended`] when the service has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn snapshot(&self) -> Result<Snapshot, VipError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Snapshot(reply)).await.map_err(|_| VipError::Ended)?;
+        answer.await.map_err(|_| VipError::Ended)
     }
 
     /// Goes on with another configuration: addresses, priorities, intervals, trackers' weights and

@@ -278,6 +278,7 @@ impl Service {
                 // Nobody waits for the answer any more: it was given up.
                 drop(reply.send(changed));
             }
+            Some(Woke::Command(Command::Snapshot(reply))) => drop(reply.send(self.snapshot(now))),
             Some(Woke::Word(Word::Verdict(name, verdict))) => {
                 self.host.handle(now, HostInput::Verdict(name, verdict), out);
             }

@@ -4,13 +4,24 @@ use ha_core::event::{Event, EventKind};
 use ha_core::time::Instant;
 
 use super::Service;
+use super::station::Station;
 use crate::announce::ConflictEvent;
 use crate::holder::Settled;
 use crate::vrrp::VRRP_PROTOCOL;
 use crate::vrrp::effects::{Input, RouterEvent};
 use crate::vrrp::host::RouterId;
+use crate::vrrp::snapshot::{RouterSnapshot, Snapshot};
 
 impl Service {
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let routers = self.host.routers().filter_map(|(id, router)| {
+            let Station { instance, holder, .. } = self.stations.get(id.index())?;
+            let settled = holder.is_settled();
+            Some(RouterSnapshot::new(now, instance, router, self.host.tally(id), settled))
+        });
+        Snapshot { routers: routers.collect(), unsent: self.unsent }
+    }
+
     /// Tells of addresses that were put on or taken off; a failure is the router's to act upon.
     pub(super) fn tell_settled(
         &self,
