@@ -95,8 +95,7 @@ fn tell(command: &Command, response: &Response) -> ExitCode {
             }
         }
         (_, Response::Status(snapshot)) => snapshot.to_string(),
-        (_, Response::Reloaded { changed }) if changed.is_empty() => "nothing changed".to_owned(),
-        (_, Response::Reloaded { changed }) => format!("changed: {}", changed.join(", ")),
+        (_, Response::Reloaded(changes)) => changes.to_string(),
         (_, Response::Done) => "done".to_owned(),
         (_, other) => {
             return cli::fail(FAILURE, &format!("an answer of another version: {other:?}"));

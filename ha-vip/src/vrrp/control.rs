@@ -38,7 +38,7 @@ pub use ha_core::control::{ControlError, Server};
 use serde::{Deserialize, Serialize};
 
 use super::config::HostConfig;
-use super::service::{RouterHandle, ServiceHandle};
+use super::service::{Changes, RouterHandle, ServiceHandle};
 use super::snapshot::Snapshot;
 use crate::manager::{VipError, VipManager};
 
@@ -77,10 +77,7 @@ pub enum Response {
         reason: String,
     },
     /// The configuration was taken over.
-    Reloaded {
-        /// The routers that go on with other settings.
-        changed: Vec<String>,
-    },
+    Reloaded(Changes),
     /// What the routers are.
     Status(Snapshot),
 }
@@ -144,7 +141,8 @@ impl Control {
 
     async fn of(&self, name: &str, ask: Ask) -> Result<Response, String> {
         let Some(router) = self.handle.router(name) else {
-            let names: Vec<_> = self.handle.routers().iter().map(RouterHandle::name).collect();
+            let routers = self.handle.routers();
+            let names: Vec<_> = routers.iter().map(RouterHandle::name).collect();
             return Err(format!("no virtual router {name:?}; there are: {}", names.join(", ")));
         };
         let done: Result<(), VipError> = match ask {
@@ -161,7 +159,7 @@ impl Control {
         let read = tokio::task::spawn_blocking(move || source()).await;
         let config = read.map_err(|error| error.to_string())??;
         let changes = self.handle.reload(config).await.map_err(|error| error.to_string())?;
-        Ok(Response::Reloaded { changed: changes.changed })
+        Ok(Response::Reloaded(changes))
     }
 }
 

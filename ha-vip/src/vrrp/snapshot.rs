@@ -228,7 +228,7 @@ mod tests {
         let snapshot = Snapshot { routers: vec![router], unsent: 0 };
         assert_eq!(
             snapshot.to_string(),
-            "web (vrid 51 on eth0): backup for 2.0 s: it was started; priority 100\n  \
+            "web (vrid 51 on eth0): backup for 2.0 s: started; priority 100\n  \
              192.0.2.10/24: not here\n  haproxy: down, -30"
         );
         let text = serde_json::to_string(&snapshot).expect("text");

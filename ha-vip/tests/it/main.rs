@@ -21,6 +21,8 @@ mod macvlan;
 #[cfg(test)]
 mod real_kernel;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod track;

@@ -86,7 +86,7 @@ impl Service {
         };
         if self.care.renew_at.is_none_or(|at| at <= now) {
             self.care.renew_at = Some(now + every / 3);
-            for station in &mut self.stations {
+            for station in self.stations.values_mut() {
                 station.holder.renew();
             }
         }
@@ -116,7 +116,10 @@ impl Service {
     fn will(&mut self) -> Will {
         let mut will = Will::default();
         for (id, router) in self.host.routers().filter(|(_, router)| router.state().holds()) {
-            let Some(station) = self.stations.get_mut(id.index()) else {
+            let Some(station) = self.stations.get_mut(&id) else {
+                continue;
+            };
+            let Some(interface) = station.link().map(|link| link.interface) else {
                 continue;
             };
             for (destination, mut message) in router.will() {
@@ -130,10 +133,9 @@ impl Service {
                     (Destination::Group, IpAddr::V6(_)) => GROUP_V6.into(),
                     (Destination::Peer(to) | Destination::Routed(to), _) => to,
                 };
-                let (interface, source) = (station.link.interface, router.source());
+                let source = router.source();
                 will.packets.push(WillPacket { interface, source, destination, message });
             }
-            let interface = station.link.interface;
             will.addresses.extend(station.addresses.iter().map(|address| (interface, *address)));
             will.linger = will.linger.max(linger(router));
         }
