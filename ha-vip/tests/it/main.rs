@@ -15,6 +15,8 @@ mod carp_vectors;
 #[cfg(test)]
 mod conflict;
 #[cfg(test)]
+mod ground;
+#[cfg(test)]
 mod guardian;
 #[cfg(test)]
 mod macvlan;

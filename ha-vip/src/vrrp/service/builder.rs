@@ -158,6 +158,7 @@ impl ServiceBuilder {
             heard,
             published: watch::Sender::new([].into()),
             unsent: 0,
+            farewells: Vec::new(),
             routed: None,
         };
         for instance in self.config.instances() {

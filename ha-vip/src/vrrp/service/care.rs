@@ -8,6 +8,7 @@ use std::time::Duration;
 use ha_core::time::Instant;
 
 use super::Service;
+use crate::address::VirtualAddress;
 use crate::guardian::{Guardian, Will, WillPacket};
 use crate::vrrp::effects::Destination;
 use crate::vrrp::router::Router;
@@ -136,7 +137,9 @@ impl Service {
                 let source = router.source();
                 will.packets.push(WillPacket { interface, source, destination, message });
             }
-            will.addresses.extend(station.addresses.iter().map(|address| (interface, *address)));
+            let ground = &station.ground;
+            let placed = |address: &VirtualAddress| (ground.index_of(*address), *address);
+            will.addresses.extend(station.addresses.iter().map(placed));
             will.linger = will.linger.max(linger(router));
         }
         will

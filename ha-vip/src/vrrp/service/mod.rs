@@ -3,6 +3,7 @@
 mod builder;
 mod care;
 mod error;
+mod ground;
 mod handle;
 mod opener;
 mod proof;
@@ -97,6 +98,8 @@ pub struct Service {
     words: mpsc::Sender<Word>,
     published: tokio::sync::watch::Sender<Arc<[RouterHandle]>>,
     unsent: u64,
+    /// Interfaces that are being removed.
+    farewells: Vec<Task<()>>,
     /// Sends by whatever way there is; opened when the first goodbye needs it.
     routed: Option<Socket>,
 }
@@ -235,6 +238,7 @@ impl Service {
             self.perform(now, &mut out);
             self.clear_out();
         }
+        self.remove_all_virtual().await;
         self.care.dismiss();
         Ok(self.host.routers().fold(Stats::default(), |sum, (_, router)| sum.plus(router.stats())))
     }
@@ -348,7 +352,8 @@ impl Service {
                     self.tell_link(now, *index, &Input::LinkUnproven, out);
                 }
                 // IPv6 addresses do not survive an interface that is set down.
-                for station in self.stations_on(*index) {
+                let stations = self.stations.values_mut();
+                for station in stations.filter(|station| station.ground.is_on(*index)) {
                     station.holder.resync();
                 }
                 self.find_link(now, *index, name);
@@ -356,7 +361,8 @@ impl Service {
             NetEvent::LinkGone { index, .. } => self.lose_link(now, *index),
             NetEvent::AddressAdded { .. } => self.look_soon(now),
             NetEvent::AddressRemoved { index, address } => {
-                for station in self.stations_on(*index) {
+                let stations = self.stations.values_mut();
+                for station in stations.filter(|station| station.ground.is_on(*index)) {
                     station.holder.address_removed(*address);
                 }
             }
@@ -368,10 +374,6 @@ impl Service {
             }
             NetEvent::RoutesChanged => {}
         }
-    }
-
-    fn stations_on(&mut self, interface: u32) -> impl Iterator<Item = &mut Station> {
-        self.stations.values_mut().filter(move |station| station.is_on(interface))
     }
 
     /// Looks whether silent links have spoken, if it is time to.

@@ -9,11 +9,10 @@ use std::time::Duration;
 use rtnetlink::Handle;
 
 use super::ServiceError;
+use super::ground::Ground;
 use crate::address::VirtualAddress;
-use crate::announce::{
-    Announcer, ConflictConfig, ConflictListener, ConflictPolicy, PacketAnnouncer,
-};
-use crate::backend::{AddressBackend, NetlinkBackend};
+use crate::announce::{ConflictConfig, ConflictListener, ConflictPolicy};
+use crate::backend::AddressBackend;
 use crate::net::interface::Interface;
 use crate::vrrp::RouterConfig;
 use crate::vrrp::config::Instance;
@@ -36,8 +35,7 @@ pub(super) struct Opened {
     pub(super) links: Vec<(String, LinkId)>,
     pub(super) source: IpAddr,
     pub(super) addresses: Arc<[VirtualAddress]>,
-    pub(super) backend: Arc<dyn AddressBackend>,
-    pub(super) announcer: Arc<dyn Announcer>,
+    pub(super) ground: Ground,
     pub(super) listener: Option<ConflictListener>,
 }
 
@@ -55,15 +53,8 @@ impl Opener {
         let failed = |source| ServiceError::of_socket(interface, source);
         let config = instance.router();
         let link = self.find(interface).await?;
-        // First, as it is where a missing privilege shows.
-        let announcer = PacketAnnouncer::open(link.index(), link.mac()).map_err(failed)?;
-        let announcer = announcer.repeating(config.announce_repeat());
-        let announcer: Arc<dyn Announcer> = Arc::new(announcer);
-        let netlink = NetlinkBackend::new(link.clone(), self.netlink.clone());
         let addresses: Arc<[VirtualAddress]> =
             config.addresses().iter().chain(config.unadvertised()).copied().collect();
-        let of_earlier = addresses.iter().copied().filter(|address| !spared.contains(address));
-        netlink.clear_leftovers(&of_earlier.collect::<Vec<_>>()).await?;
         let present = link.addresses(&self.netlink).await.map_err(failed)?;
         let source = instance.source.or_else(|| source_address(&present, config));
         let no_source = || ServiceError::NoSource { interface: interface.to_owned() };
@@ -74,34 +65,30 @@ impl Opener {
             let interface = self.find(second).await?.index();
             links.push((second.clone(), LinkId { interface, ipv6: config.is_ipv6() }));
         }
-        let listener = self.listen(&link, &addresses, &announcer)?;
-        let netlink = match self.lease {
-            Some(lease) => netlink.with_lease(lease),
-            None => netlink,
-        };
-        let backend = self.backends.get(instance.name()).cloned();
-        let backend = backend.unwrap_or_else(|| Arc::new(netlink));
+        let ground = self.ground(instance, &link, spared).await?;
+        let listener = self.listen(&addresses, &ground)?;
         let instance = instance.clone();
-        Ok(Opened { instance, links, source, addresses, backend, announcer, listener })
+        Ok(Opened { instance, links, source, addresses, ground, listener })
     }
 
     fn listen(
         &self,
-        link: &Interface,
         addresses: &[VirtualAddress],
-        announcer: &Arc<dyn Announcer>,
+        ground: &Ground,
     ) -> Result<Option<ConflictListener>, ServiceError> {
         let Some(policy) = self.conflicts else {
             return Ok(None);
         };
+        let Ground { interface: link, elsewhere, announcer, .. } = ground;
         let conflicts = ConflictConfig::builder(link.mac()).policy(policy);
-        let conflicts = addresses.iter().fold(conflicts, |c, address| c.address(*address));
+        let here = addresses.iter().filter(|address| !elsewhere.contains_key(&address.ip()));
+        let conflicts = here.fold(conflicts, |c, address| c.address(*address));
         let config = conflicts.build().map_err(|source| ServiceError::Config { source })?;
         let ear = ConflictListener::open(link.name(), link.index(), config, Arc::clone(announcer));
         ear.map(Some).map_err(|source| ServiceError::of_socket(link.name(), source))
     }
 
-    async fn find(&self, interface: &str) -> Result<Interface, ServiceError> {
+    pub(super) async fn find(&self, interface: &str) -> Result<Interface, ServiceError> {
         let name = || interface.to_owned();
         let link = Interface::find(&self.netlink, interface).await;
         let link = link.map_err(|_| ServiceError::NoInterface { interface: name() })?;

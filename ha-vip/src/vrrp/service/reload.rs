@@ -1,6 +1,7 @@
 //! Virtual routers come, go and change while the service runs.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
@@ -144,6 +145,10 @@ impl Service {
             let port = self.ports.iter_mut().find(|port| port.link() == *link);
             if let Some(port) = port.filter(|_| own) {
                 port.speak_from(opened.source).map_err(failed)?;
+                if let (IpAddr::V4(_), Some(made)) = (opened.source, &opened.ground.virtual_link) {
+                    let vrid = opened.instance.router().vrid();
+                    port.speak_through(opened.source, vrid, made.name()).map_err(failed)?;
+                }
             }
         }
         Ok(())
@@ -209,6 +214,7 @@ fn same_place(old: &Station, new: &Instance) -> bool {
         (
             (router.vrid, router.version, router.is_ipv6()),
             (instance.interface.clone(), instance.second_interfaces.clone(), instance.source),
+            (instance.virtual_mac, instance.address_interfaces.clone()),
         )
     };
     place(&old.instance) == place(new)

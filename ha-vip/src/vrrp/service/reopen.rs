@@ -7,11 +7,11 @@ use ha_core::driver::Task;
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
 
+use super::ground::VirtualLink;
 use super::opener::Opened;
 use super::station::{Ear, Place, Station};
 use super::watch::Word;
 use super::{Service, ServiceError};
-use crate::holder::Holder;
 use crate::vrrp::effects::{Input, StateName};
 use crate::vrrp::host::{HostInput, HostOutput, LinkId, RouterId};
 
@@ -117,8 +117,10 @@ impl Service {
         tracing::info!(interface, subject = station.subject, "the interface is back");
         station.place = Place::Kept;
         station.links.clone_from(&links);
-        let Opened { backend, announcer, addresses, listener, source, .. } = opened;
-        station.holder = Holder::new(backend, announcer, addresses);
+        let Opened { ground, addresses, listener, source, .. } = opened;
+        station.holder = ground.holder(&addresses);
+        let lost = std::mem::replace(&mut station.ground, ground).virtual_link;
+        station.inherit(lost);
         station.ear = listener.map_or(Ear::Deaf, |listener| Ear::Ready(Box::new(listener)));
         station.listen(&self.words);
         if station.state.borrow().holds() {
@@ -138,17 +140,46 @@ impl Service {
     pub(super) fn clear_out(&mut self) {
         let host = &mut self.host;
         let before = self.stations.len();
+        let mut removed = Vec::new();
         self.stations.retain(|id, station| {
             let state = host.router(*id).map(crate::vrrp::Router::state);
             let stopped = state.is_none_or(|state| state == StateName::Initialize);
             let gone = station.is_given_up() && stopped && station.holder.is_settled();
             if gone {
                 host.remove(*id);
+                removed.extend(station.ground.virtual_link.take());
             }
             !gone
         });
         if self.stations.len() != before {
             self.close_ports();
+        }
+        for link in removed {
+            self.remove_virtual(link);
+        }
+    }
+
+    /// Removes an interface that was made for a router; its base goes on as before, unless another
+    /// one over it needs that.
+    fn remove_virtual(&mut self, mut link: VirtualLink) {
+        let settings = link.give_settings();
+        let mut links = self.stations.values_mut().filter_map(|s| s.ground.virtual_link.as_mut());
+        match links.find(|other| other.base() == link.base()) {
+            Some(other) => other.inherit(settings),
+            None => settings.restore(),
+        }
+        self.farewells.push(Task::spawn(|_| async move { drop(link.remove().await) }));
+    }
+
+    /// Removes all interfaces that were made for routers, in the end.
+    pub(super) async fn remove_all_virtual(&mut self) {
+        while let Some((_, mut station)) = self.stations.pop_first() {
+            if let Some(link) = station.ground.virtual_link.take() {
+                self.remove_virtual(link);
+            }
+        }
+        for mut farewell in self.farewells.drain(..) {
+            let _ended_either_way = farewell.ended().await;
         }
     }
 

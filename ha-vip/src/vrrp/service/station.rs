@@ -10,6 +10,7 @@ use ha_core::driver::Task;
 use ha_core::time::Instant;
 use tokio::sync::{mpsc, watch};
 
+use super::ground::{Ground, VirtualLink};
 use super::handle::{Command, RouterHandle};
 use super::opener::Opened;
 use super::watch::{Word, listen};
@@ -29,6 +30,7 @@ pub(super) struct Station {
     /// Its own link first, then second ones.
     pub(super) links: Vec<LinkId>,
     pub(super) holder: Holder,
+    pub(super) ground: Ground,
     pub(super) addresses: Arc<[VirtualAddress]>,
     pub(super) authenticator: Option<Authenticator>,
     pub(super) state: watch::Sender<StateName>,
@@ -68,7 +70,7 @@ impl Station {
         subject: String,
         commands: mpsc::Sender<Command>,
     ) -> Self {
-        let Opened { instance, links, addresses, backend, announcer, listener, .. } = opened;
+        let Opened { instance, links, addresses, ground, listener, .. } = opened;
         let state = watch::channel(StateName::Initialize).0;
         let handle = RouterHandle {
             id,
@@ -82,7 +84,8 @@ impl Station {
             instance,
             subject,
             links: links.into_iter().map(|(_, link)| link).collect(),
-            holder: Holder::new(backend, announcer, Arc::clone(&addresses)),
+            holder: ground.holder(&addresses),
+            ground,
             addresses,
             state,
             handle,
@@ -102,6 +105,13 @@ impl Station {
 
     pub(super) const fn is_given_up(&self) -> bool {
         matches!(self.place, Place::GivenUp)
+    }
+
+    /// Takes over what an interface that is gone was to put back.
+    pub(super) fn inherit(&mut self, lost: Option<VirtualLink>) {
+        if let (Some(link), Some(mut lost)) = (&mut self.ground.virtual_link, lost) {
+            link.inherit(lost.give_settings());
+        }
     }
 
     /// Begins to listen for conflicts, if it is to and does not yet.
