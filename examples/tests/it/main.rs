@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod carp;
 #[cfg(test)]
+mod cloud;
+#[cfg(test)]
 mod compose;
 #[cfg(test)]
 mod fence_lab;

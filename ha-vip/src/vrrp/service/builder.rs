@@ -72,7 +72,9 @@ impl ServiceBuilder {
         self
     }
 
-    /// Puts the addresses of the router `name` where this backend does. Default: on its interface.
+    /// Puts the addresses of the router `name` where this backend does, such as a cloud's API.
+    /// Default: on its interface. One with a [lease](AddressBackend::lease) is asked every third of
+    /// it whether the addresses are still there.
     pub fn backend(mut self, name: impl Into<String>, backend: Arc<dyn AddressBackend>) -> Self {
         self.backends.insert(name.into(), backend);
         self
@@ -149,7 +151,7 @@ impl ServiceBuilder {
             news: monitor.subscribe(),
             monitor,
             proofs: Proofs::default(),
-            care: Care::new(self.guarded, self.lease),
+            care: Care::new(self.guarded),
             alarm: Alarm::new().map_err(of_first)?,
             observer: self.observer,
             commands: receiver,

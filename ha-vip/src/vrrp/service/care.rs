@@ -8,6 +8,7 @@ use std::time::Duration;
 use ha_core::time::Instant;
 
 use super::Service;
+use super::station::Station;
 use crate::address::VirtualAddress;
 use crate::guardian::{Guardian, Will, WillPacket};
 use crate::vrrp::effects::Destination;
@@ -33,14 +34,19 @@ pub(super) struct Care {
     guardian: Option<Guardian>,
     /// The will is to be written anew.
     changed: bool,
-    /// How often the leases of addresses begin anew, and when that is next.
+    /// The shortest lease of a backend, and when all begin anew.
     every: Option<Duration>,
     pub(super) renew_at: Option<Instant>,
 }
 
 impl Care {
-    pub(super) const fn new(guarded: Option<Guarded>, lease: Option<Duration>) -> Self {
-        Self { guarded, guardian: None, changed: true, every: lease, renew_at: None }
+    pub(super) const fn new(guarded: Option<Guarded>) -> Self {
+        Self { guarded, guardian: None, changed: true, every: None, renew_at: None }
+    }
+
+    /// A backend says how long its addresses stay by themselves.
+    pub(super) fn note_lease(&mut self, lease: Option<Duration>) {
+        self.every = self.every.into_iter().chain(lease).min();
     }
 
     pub(super) const fn note_change(&mut self) {
@@ -87,7 +93,8 @@ impl Service {
         };
         if self.care.renew_at.is_none_or(|at| at <= now) {
             self.care.renew_at = Some(now + every / 3);
-            for station in self.stations.values_mut() {
+            let leased = |station: &&mut Station| station.ground.backend.lease().is_some();
+            for station in self.stations.values_mut().filter(leased) {
                 station.holder.renew();
             }
         }

@@ -128,6 +128,7 @@ impl Service {
         for (name, link) in &opened.links {
             self.proofs.add(link.interface, name, Instant::ZERO);
         }
+        self.care.note_lease(opened.ground.backend.lease());
         let id = self.host.add(router, tally, &links);
         let subject = self.naming.of(&opened.instance);
         self.stations.insert(id, Station::new(opened, id, subject, self.sender.clone()));
