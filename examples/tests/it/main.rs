@@ -9,6 +9,8 @@ mod compose;
 #[cfg(test)]
 mod fence_lab;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod keepalived;
 #[cfg(test)]
 mod operate;

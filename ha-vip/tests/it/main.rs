@@ -19,6 +19,8 @@ mod ground;
 #[cfg(test)]
 mod guardian;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod macvlan;
 #[cfg(test)]
 mod real_kernel;
