@@ -72,7 +72,7 @@ fn after_a_netlink_overrun_a_deleted_address_is_put_back() {
         let file = folder.path().join("batch");
         let line = |n: u32| {
             let ip = std::net::Ipv4Addr::from(0x0a63_0000 + n % 4_096);
-            let verb = if n / 4_096 % 2 == 0 { "add" } else { "del" };
+            let verb = if (n / 4_096).is_multiple_of(2) { "add" } else { "del" };
             format!("address {verb} {ip}/32 dev lo\n")
         };
         std::fs::write(&file, (0..16 * 4_096).map(line).collect::<String>()).expect("written");
