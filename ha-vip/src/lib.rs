@@ -54,10 +54,13 @@ pub mod announce;
 pub mod backend;
 pub mod bfd;
 pub mod carp;
+#[cfg(feature = "tokio")]
+mod child;
 #[cfg(feature = "netlink")]
 pub mod guardian;
 #[cfg(feature = "tokio")]
 mod holder;
+#[cfg(feature = "tokio")]
 pub mod keepalived;
 mod manager;
 pub mod net;

@@ -8,6 +8,8 @@ mod checksum;
 mod config;
 mod effects;
 mod host;
+#[cfg(feature = "tokio")]
+pub mod notify;
 mod router;
 #[cfg(feature = "netlink")]
 mod service;
