@@ -327,7 +327,7 @@ impl Notifier {
                     return;
                 }
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! { biased;
             () = other => {}

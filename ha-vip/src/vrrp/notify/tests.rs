@@ -77,9 +77,9 @@ async fn while_something_is_told_only_the_latest_state_is_kept() {
         let (gate, entered) = (Arc::clone(&gate), Arc::clone(&entered));
         move |notice: Notice| {
             entered.lock().expect("no panic").push(notice.state);
-            let (gate, begun) = (Arc::clone(&gate), sender.send(()));
+            let (gate, sent) = (Arc::clone(&gate), sender.send(()));
             async move {
-                begun.map_err(|error| error.to_string())?;
+                sent.map_err(|error| error.to_string())?;
                 gate.acquire().await.map_err(|error| error.to_string())?.forget();
                 Ok(())
             }

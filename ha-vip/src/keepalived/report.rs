@@ -1,0 +1,106 @@
+//! What is wrong in a file, and where.
+
+use std::fmt;
+use std::rc::Rc;
+
+use ha_core::config::{ConfigError, Problems};
+
+/// More problems than this are not told: nobody reads them, and a file of megabytes has many.
+const MOST: usize = 100;
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: Rc<str>,
+    pub(super) line: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Something in a file that is not done as it stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// The file and the line, as `keepalived.conf:12`.
+    pub place: String,
+    /// What stands there, and what is done instead.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+/// Collects what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    lenient: bool,
+    errors: Problems,
+    told: usize,
+    warnings: Vec<Warning>,
+}
+
+impl Report {
+    pub(super) fn new(lenient: bool) -> Self {
+        Self { lenient, ..Self::default() }
+    }
+
+    /// Something that is no configuration, in keepalived neither.
+    pub(super) fn wrong(
+        &mut self,
+        at: &Place,
+        what: impl fmt::Display,
+        allowed: impl Into<String>,
+    ) {
+        self.told += 1;
+        if self.told == MOST {
+            self.errors.add(
+                at.to_string(),
+                "the file up to here",
+                "fewer mistakes; the rest of it",
+            );
+        } else if self.told < MOST {
+            self.errors.add(at.to_string(), what, allowed);
+        }
+    }
+
+    /// Something that keepalived does and this crate does not.
+    pub(super) fn refuse(&mut self, at: &Place, what: impl fmt::Display, why: impl fmt::Display) {
+        if self.lenient {
+            self.warn(at, format!("{what} is ignored: {why}"));
+        } else {
+            self.wrong(at, what, format!("leave it out ({why}), or read the file leniently"));
+        }
+    }
+
+    /// Something that is done in another way.
+    pub(super) fn warn(&mut self, at: &Place, text: impl Into<String>) {
+        if self.warnings.len() < MOST {
+            let (place, mut text) = (at.to_string(), text.into());
+            if let Some((cut, _)) = text.char_indices().nth(400) {
+                text.truncate(cut);
+            }
+            self.warnings.push(Warning { place, text });
+        }
+    }
+
+    /// Whether so much is wrong that reading on is of no use.
+    pub(super) const fn is_full(&self) -> bool {
+        self.told >= MOST
+    }
+
+    pub(super) fn finish<T>(
+        self,
+        made: impl FnOnce(Vec<Warning>) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let Self { errors, warnings, .. } = self;
+        errors.into_result(())?;
+        made(warnings).ok_or_else(|| ConfigError::new("file", "what it says", "instances"))
+    }
+}
