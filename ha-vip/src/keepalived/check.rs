@@ -198,7 +198,7 @@ fn script(block: &Statement, runner: &mut Runner<'_>, report: &mut Report) -> Op
         }
     }
     if missing {
-        report.wrong(&block.at, block.text(), "a `script` in it");
+        report.wrong(&block.at, block.text(), "it needs a `script`");
     }
     let (argv, at) = argv?;
     let command = Command { argv, user };
@@ -273,7 +273,7 @@ fn file(block: &Statement, report: &mut Report) -> Option<Weighed> {
         }
     }
     let Some(path) = path.filter(|path| path.is_absolute()) else {
-        report.wrong(&block.at, block.text(), "a `file` in it, with an absolute path");
+        report.wrong(&block.at, block.text(), "it needs a `file` with an absolute path");
         return None;
     };
     Some((weight, Check::File { path, init }))

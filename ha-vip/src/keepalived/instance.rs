@@ -111,7 +111,7 @@ pub(super) fn read(
         [("virtual_router_id", vrid.is_some()), ("interface", interface.is_some())]
     {
         if !is_there && !block.inner().iter().any(|line| line.keyword() == keyword) {
-            report.wrong(&block.at, block.text(), format!("`{keyword}` in it"));
+            report.wrong(&block.at, block.text(), format!("it needs `{keyword}`"));
         }
     }
     let mut draft = Draft::new(block, name, vrid.unwrap_or(1), interface.unwrap_or_default());

@@ -103,7 +103,7 @@ pub(super) fn take(
         }
     };
     if peer.is_none() {
-        report.wrong(&block.at, block.text(), "a `neighbor_ip` in it");
+        report.wrong(&block.at, block.text(), "it needs a `neighbor_ip`");
     }
     if let Some((source, peer)) = source.zip(peer)
         && source.is_ipv4() != peer.is_ipv4()

@@ -30,8 +30,8 @@ use crate::vrrp::{HostConfig, Instance, MAX_ROUTERS, SyncGroup};
 /// let site = Reader::new().lenient(true).config_id("left").parse(text, "k.conf")?;
 /// assert_eq!(site.host().instances()[0].router().priority().get(), 200);
 /// let warnings: Vec<String> = site.warnings().iter().map(ToString::to_string).collect();
-/// assert!(warnings[0].starts_with("k.conf:8: `virtual_server` is ignored"), "{warnings:?}");
-/// assert!(warnings[1].starts_with("k.conf:4: `no_accept` is ignored"), "{warnings:?}");
+/// assert!(warnings[0].starts_with("k.conf:4: `no_accept` is ignored"), "{warnings:?}");
+/// assert!(warnings[1].starts_with("k.conf:8: `virtual_server` is ignored"), "{warnings:?}");
 /// # Ok::<(), ha_core::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]

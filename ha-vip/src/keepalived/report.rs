@@ -41,9 +41,8 @@ impl fmt::Display for Warning {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     lenient: bool,
-    errors: Problems,
-    told: usize,
-    warnings: Vec<Warning>,
+    errors: Vec<(Place, String, String)>,
+    warnings: Vec<(Place, String)>,
 }
 
 impl Report {
@@ -58,15 +57,8 @@ impl Report {
         what: impl fmt::Display,
         allowed: impl Into<String>,
     ) {
-        self.told += 1;
-        if self.told == MOST {
-            self.errors.add(
-                at.to_string(),
-                "the file up to here",
-                "fewer mistakes; the rest of it",
-            );
-        } else if self.told < MOST {
-            self.errors.add(at.to_string(), what, allowed);
+        if self.errors.len() < MOST {
+            self.errors.push((at.clone(), what.to_string(), allowed.into()));
         }
     }
 
@@ -82,25 +74,34 @@ impl Report {
     /// Something that is done in another way.
     pub(super) fn warn(&mut self, at: &Place, text: impl Into<String>) {
         if self.warnings.len() < MOST {
-            let (place, mut text) = (at.to_string(), text.into());
+            let mut text = text.into();
             if let Some((cut, _)) = text.char_indices().nth(400) {
                 text.truncate(cut);
             }
-            self.warnings.push(Warning { place, text });
+            self.warnings.push((at.clone(), text));
         }
     }
 
     /// Whether so much is wrong that reading on is of no use.
     pub(super) const fn is_full(&self) -> bool {
-        self.told >= MOST
+        self.errors.len() >= MOST
     }
 
     pub(super) fn finish<T>(
         self,
         made: impl FnOnce(Vec<Warning>) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        let Self { errors, warnings, .. } = self;
-        errors.into_result(())?;
+        let Self { mut errors, mut warnings, .. } = self;
+        let key = |at: &Place| (Rc::clone(&at.file), at.line);
+        errors.sort_by_key(|(at, ..)| key(at));
+        warnings.sort_by_key(|(at, _)| key(at));
+        let mut problems = Problems::new();
+        for (at, what, allowed) in errors {
+            problems.add(at.to_string(), what, allowed);
+        }
+        problems.into_result(())?;
+        let warnings = warnings.into_iter();
+        let warnings = warnings.map(|(at, text)| Warning { place: at.to_string(), text }).collect();
         made(warnings).ok_or_else(|| ConfigError::new("file", "what it says", "instances"))
     }
 }

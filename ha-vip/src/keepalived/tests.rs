@@ -82,8 +82,6 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
                 authentication { auth_type AH }\n no_accept\n nonsense 5\n}\nnonsense2 { }\n\
                 virtual_server 192.0.2.1 80 {\n}\n";
     let expected = [
-        "k.conf:17: `nonsense2`",
-        "k.conf:18: `virtual_server`",
         "k.conf:3: `virtual_router_id 300` is not allowed: 1 to 255",
         "k.conf:4: `priority 0`",
         "k.conf:5: `advert_int fast`",
@@ -95,6 +93,8 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
         "k.conf:13: `auth_type AH`",
         "k.conf:14: `no_accept`",
         "k.conf:15: `nonsense`",
+        "k.conf:17: `nonsense2`",
+        "k.conf:18: `virtual_server`",
     ];
     let found = wrong(text);
     for (found, expected) in found.iter().zip(expected) {
@@ -122,7 +122,7 @@ fn the_file_must_be_complete() {
         ("}\n", "as many `}` as `{`"),
         ("{\n", "a keyword before it"),
         ("vrrp_instance V\n", "a block in braces"),
-        ("vrrp_instance V { }\n", "`interface` in it"),
+        ("vrrp_instance V { }\n", "it needs `interface`"),
         ("router_id \"open\nvrrp_instance V { }", "a closing quote"),
     ] {
         let found = wrong(text).join("\n");
