@@ -9,6 +9,8 @@ mod fence_lab;
 #[cfg(test)]
 mod keepalived;
 #[cfg(test)]
+mod keepalived_site;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod router;

@@ -320,10 +320,11 @@ impl<'a> Draft<'a> {
                 (Some(_) | None, _) => good = false,
             }
         }
-        match line.keyword().parse() {
-            Ok(peer) if good && low <= high => self.set(|builder| builder.unicast_peer(peer)),
-            Ok(_) | Err(_) => report.wrong(&line.at, line.text(), allowed),
-        }
+        let Some(peer) = line.keyword().parse().ok().filter(|_| good && low <= high) else {
+            report.wrong(&line.at, line.text(), allowed);
+            return;
+        };
+        self.set(|builder| builder.unicast_peer(peer));
         // One range holds for all peers: the widest.
         let (lowest, highest) = self.hop_limits.unwrap_or((low, high));
         self.hop_limits = Some((lowest.min(low), highest.max(high)));

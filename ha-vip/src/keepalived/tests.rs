@@ -167,6 +167,32 @@ fn version_2_is_the_default_and_counts_in_seconds() {
 }
 
 #[test]
+fn the_reading_of_the_checksum_is_that_of_the_file() {
+    let reading = |text: &str| format!("{:?}", read(text).host().instances()[0].router());
+    let global = "global_defs {\nvrrp_version 3\n}\n".to_owned();
+    assert!(reading(&(global.clone() + &instance(""))).contains("checksum: PseudoHeader"));
+    let option = instance("v3_checksum_as_v2");
+    assert!(reading(&(global.clone() + &option)).contains("checksum: MessageOnly"));
+    let off = instance("v3_checksum_as_v2 off");
+    assert!(reading(&(global + &off)).contains("checksum: PseudoHeader"));
+}
+
+#[test]
+fn unicast_peers_may_be_as_far_away_as_the_file_says() {
+    let hops = |peers: &str| {
+        let lines = format!("unicast_peer {{\n{peers}\n}}");
+        format!("{:?}", read(&instance(&lines)).host().instances()[0].router())
+    };
+    assert!(hops("10.0.0.2").contains("hop_limits: 0..=255"), "as in keepalived");
+    let two = "10.0.0.2 min_ttl 250 max_ttl 254\n10.0.0.3 min_ttl 252";
+    assert!(hops(two).contains("hop_limits: 250..=255"));
+    for peer in ["10.0.0.2 min_ttl", "10.0.0.2 ttl 5", "10.0.0.2 min_ttl 9 max_ttl 8", "fd00::1"] {
+        let found = wrong(&instance(&format!("unicast_peer {{\n{peer}\n}}")));
+        assert_eq!(found.len(), 1, "{peer}: {found:?}");
+    }
+}
+
+#[test]
 fn a_master_from_the_start_always_preempts_as_in_keepalived() {
     let preempts = |text: &str| {
         let site = read(&instance(text));
