@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::block::Statement;
-use super::report::Report;
+use super::report::{Place, Report};
 use crate::address::VirtualAddress;
 
 /// An address, and the interface that it belongs on if that is not the instance's.
@@ -11,6 +11,7 @@ use crate::address::VirtualAddress;
 pub(super) struct Floating {
     pub(super) address: VirtualAddress,
     pub(super) dev: Option<String>,
+    pub(super) at: Place,
 }
 
 /// The addresses of a block, one a line.
@@ -54,7 +55,7 @@ fn one(line: &Statement, interface: &str, report: &mut Report) -> Option<Floatin
         }
     }
     let dev = dev.filter(|dev| *dev != interface).map(str::to_owned);
-    address.map(|address| Floating { address, dev })
+    address.map(|address| Floating { address, dev, at: line.at.clone() })
 }
 
 /// An address without a length stands for itself alone.

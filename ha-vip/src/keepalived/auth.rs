@@ -13,15 +13,12 @@ pub(super) fn password(block: &Statement, report: &mut Report) -> Option<String>
     let mut password = None;
     for statement in block.inner() {
         match statement.keyword() {
-            "auth_type" => match statement.arg(0) {
-                Some("PASS") => {}
-                Some("AH") => report.refuse(
-                    &statement.at,
-                    "`auth_type AH`",
-                    "IPsec headers are not spoken; use auth_hmac",
-                ),
-                Some(_) | None => report.wrong(&statement.at, statement.text(), "PASS"),
-            },
+            "auth_type" if statement.arg(0) == Some("PASS") => {}
+            // Nothing to be lenient about: peers would not hear one another, and both serve.
+            "auth_type" => {
+                let allowed = "PASS: IPsec headers are not spoken; auth_hmac is";
+                report.wrong(&statement.at, statement.text(), allowed);
+            }
             // The password itself is never told.
             "auth_pass" => match statement.args() {
                 [word] if !word.text.is_empty() => password = Some(word.text.clone()),

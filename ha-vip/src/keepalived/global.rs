@@ -104,7 +104,7 @@ const UNHONOURED_SWITCHES: [(&str, &str); 3] = [
 ];
 
 /// What cannot be had, and why.
-const UNHONOURED: [(&str, &str); 17] = [
+const UNHONOURED: [(&str, &str); 15] = [
     ("dbus_service_name", "there is no D-Bus interface"),
     ("dynamic_interfaces", "interfaces must be there at the start"),
     ("enable_dbus", "there is no D-Bus interface"),
@@ -120,9 +120,10 @@ const UNHONOURED: [(&str, &str); 17] = [
     ("startup_script", "it is the service manager's to run"),
     ("vrrp_garp_extra_if", "addresses are announced on their own interface"),
     ("vrrp_notify_fifo", "there are no FIFOs; each change is a line of JSON on stdout"),
-    ("vrrp_mcast_group4", "adverts go to the protocol's own group"),
-    ("vrrp_mcast_group6", "adverts go to the protocol's own group"),
 ];
+
+/// What is allowed where adverts would go elsewhere.
+pub(super) const OWN_GROUP: &str = "224.0.0.18 or ff02::12: adverts go to the protocol's own group";
 
 /// Whether an address is the group that adverts go to anyway.
 pub(super) fn is_own_group(address: Option<&str>) -> bool {
@@ -147,7 +148,7 @@ impl Globals {
                 self.startup_delay = statement.seconds(report, 3600).unwrap_or_default();
             }
             "vrrp_version" => self.version = version(statement, report).or(self.version),
-            "vrrp_garp_master_repeat" => self.announce_repeat = statement.number(report, 1..=10),
+            "vrrp_garp_master_repeat" => self.announce_repeat = announce_repeat(statement, report),
             "vrrp_garp_master_delay" => self.announce_delay = announce_delay(statement, report),
             "vrrp_garp_master_refresh" => {
                 self.announce_refresh = announce_refresh(statement, report);
@@ -163,6 +164,10 @@ impl Globals {
             "enable_script_security" => self.script_security = true,
             keyword if is_harmless(keyword) => {}
             "vrrp_mcast_group4" | "vrrp_mcast_group6" if is_own_group(statement.arg(0)) => {}
+            // Nothing to be lenient about: peers would not hear one another, and both serve.
+            "vrrp_mcast_group4" | "vrrp_mcast_group6" => {
+                report.wrong(&statement.at, statement.text(), OWN_GROUP);
+            }
             keyword => unhonoured(keyword, statement, report),
         }
     }
@@ -192,6 +197,17 @@ pub(super) fn version(statement: &Statement, report: &mut Report) -> Option<Vers
         2 => Some(Version::V2),
         _ => Some(Version::V3),
     }
+}
+
+/// More than ten at a time, or none, are not sent.
+pub(super) fn announce_repeat(statement: &Statement, report: &mut Report) -> Option<u8> {
+    let given: u8 = statement.number(report, 0..=255)?;
+    let repeat = given.clamp(1, 10);
+    if repeat != given {
+        let text = format!("{}: {repeat} announcements at a time", statement.text());
+        report.warn(&statement.at, text);
+    }
+    Some(repeat)
 }
 
 /// Without a second set of announcements (0) the shortest time is taken: they cost nothing.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::address::{self, Floating};
 use super::block::Statement;
 use super::check::{Checks, Kind};
-use super::global::{self, Globals, is_own_group, unknown};
+use super::global::{self, Globals, OWN_GROUP, is_own_group, unknown};
 use super::report::{Place, Report};
 use super::script::Runner;
 use super::values::Reference;
@@ -149,14 +149,13 @@ fn ignored(statement: &Statement, report: &mut Report) {
             }
         }
         "mcast_dst_ip" if is_own_group(statement.arg(0)) => {}
-        "mcast_dst_ip" => {
-            let why = "adverts go to the protocol's own group";
-            report.refuse(&statement.at, statement.text(), why);
-        }
+        // Without these the peers would not hear one another, so that both would serve: nothing
+        // to be lenient about.
+        "mcast_dst_ip" => report.wrong(&statement.at, statement.text(), OWN_GROUP),
         "old_unicast_checksum" if statement.arg(0) == Some("never") => {}
         "old_unicast_checksum" => {
-            let why = "the checksum of keepalived before 1.3.6 is not spoken";
-            report.refuse(&statement.at, statement.text(), why);
+            let allowed = "`never`: the checksum of keepalived before 1.3.6 is not spoken";
+            report.wrong(&statement.at, statement.text(), allowed);
         }
         "unicast_ttl" if statement.arg(0) == Some("255") => {}
         "unicast_ttl" => report.refuse(&statement.at, statement.text(), "adverts leave with 255"),
@@ -333,7 +332,7 @@ impl<'a> Draft<'a> {
     fn take_announcing(&mut self, statement: &Statement, report: &mut Report) -> bool {
         match statement.keyword() {
             "garp_master_repeat" => {
-                if let Some(repeat) = statement.number(report, 1..=10) {
+                if let Some(repeat) = global::announce_repeat(statement, report) {
                     self.set(|builder| builder.announce_repeat(repeat));
                 }
             }
@@ -397,6 +396,10 @@ impl<'a> Draft<'a> {
         self.floating.sort_by_key(|floating| !link_local(floating.address.ip()));
         let (floating, excluded) =
             (std::mem::take(&mut self.floating), std::mem::take(&mut self.excluded));
+        // keepalived takes the same address twice without a word.
+        let mut seen = std::collections::BTreeSet::new();
+        let mut floating = floating;
+        floating.retain(|floating| seen.insert(floating.address));
         let hops = self.hop_limits;
         self.set(|mut builder| {
             for Floating { address, .. } in &floating {
@@ -413,13 +416,12 @@ impl<'a> Draft<'a> {
         let hmac = self.hmac.map(|block| auth::hmac(block, self.interval, report));
         let router = self.build(report)?;
         let mut instance = Instance::new(self.name, self.interface, router);
-        for (at, address, dev) in floating.iter().chain(&excluded).filter_map(|floating| {
-            let dev = floating.dev.as_ref()?;
-            Some((self.places.get("address").unwrap_or(&self.block.at), floating.address, dev))
-        }) {
-            let why = "addresses are served on the instance's interface";
-            report.refuse(at, format!("`{} dev {dev}`", address.ip()), why);
-            instance = instance.address_on(address.ip(), dev);
+        for Floating { address, dev, at } in floating.iter().chain(&excluded) {
+            if let Some(dev) = dev {
+                let why = "addresses are served on the instance's interface";
+                report.refuse(at, format!("`{} dev {dev}`", address.ip()), why);
+                instance = instance.address_on(address.ip(), dev);
+            }
         }
         if let Some(source) = self.source {
             instance = instance.source(source);

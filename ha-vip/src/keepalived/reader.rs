@@ -187,7 +187,11 @@ impl Parts {
         if of(&["vrrp_instance"]).next().is_none() {
             let end = statements.last().map(|statement| statement.at.clone());
             let at = end.unwrap_or(Place { file: "keepalived.conf".into(), line: 1 });
-            report.wrong(&at, "no `vrrp_instance`", "at least one, as nothing else is served here");
+            report.wrong(
+                &at,
+                "a file without `vrrp_instance`",
+                "at least one, as nothing else is served here",
+            );
         }
         parts.globals = globals;
         parts

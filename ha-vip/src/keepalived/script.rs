@@ -107,16 +107,16 @@ impl Runner<'_> {
     }
 }
 
-/// The command of a `vrrp_script`: quoted as one, or all words of the line.
+/// The command of a `vrrp_script`, quoted as one: keepalived runs the first word without the others.
 pub(super) fn check(statement: &Statement, report: &mut Report) -> Option<Vec<String>> {
-    let argv = match statement.args() {
-        [only] => lexer::command(&only.text),
-        [] => None,
-        words => Some(words.iter().map(|word| word.text.clone()).collect()),
-    };
+    let argv = statement.arg(0).and_then(lexer::command);
     let argv = argv.filter(|argv| argv.first().is_some_and(|program| !program.is_empty()));
     if argv.is_none() {
         report.wrong(&statement.at, statement.text(), "a command, in quotes");
+    }
+    if let Some(rest) = statement.args().get(1) {
+        let why = "keepalived runs the first word alone: put the whole command in quotes";
+        report.refuse(&statement.at, format!("`{}` after a command", rest.text), why);
     }
     argv
 }

@@ -167,6 +167,29 @@ fn version_2_is_the_default_and_counts_in_seconds() {
 }
 
 #[test]
+fn what_would_make_both_sides_serve_is_an_error_leniently_too() {
+    for (lines, part) in [
+        ("authentication { auth_type AH }", "`auth_type AH`"),
+        ("mcast_dst_ip 224.0.0.19", "224.0.0.18"),
+        ("old_unicast_checksum", "`never`"),
+    ] {
+        let error = Reader::new().lenient(true).parse(&instance(lines), "k.conf");
+        let error = error.expect_err(lines).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    read(&instance("mcast_dst_ip 224.0.0.18\nold_unicast_checksum never"));
+}
+
+#[test]
+fn addresses_are_taken_once_and_told_where_they_stand() {
+    let text = "virtual_ipaddress {\n192.0.2.1\n192.0.2.1 label eth0:1\n192.0.2.2 dev eth1\n}";
+    let found = wrong(&instance(text));
+    assert!(found[0].starts_with("k.conf:7: `192.0.2.2 dev eth1`"), "{found:?}");
+    let site = Reader::new().lenient(true).parse(&instance(text), "k.conf").expect("a site");
+    assert_eq!(site.host().instances()[0].router().addresses().len(), 2);
+}
+
+#[test]
 fn the_reading_of_the_checksum_is_that_of_the_file() {
     let reading = |text: &str| format!("{:?}", read(text).host().instances()[0].router());
     let global = "global_defs {\nvrrp_version 3\n}\n".to_owned();
@@ -268,6 +291,16 @@ fn files_are_included_from_where_they_are() {
     std::fs::remove_dir_all(&folder).expect("removed");
     let error = Site::read(folder.join("main.conf")).expect_err("it is gone").to_string();
     assert!(error.contains("a file that can be read"), "{error}");
+}
+
+#[test]
+fn a_check_without_quotes_is_not_what_it_seems() {
+    let text = "vrrp_script s {\nscript /usr/bin/killall -0 haproxy\n}\n".to_owned();
+    let text = text + &instance("track_script {\ns\n}");
+    let found = wrong(&text);
+    assert!(found[0].starts_with("k.conf:2: `-0` after a command"), "{found:?}");
+    let site = Reader::new().lenient(true).parse(&text, "k.conf").expect("a site");
+    assert_eq!(site.warnings().len(), 1);
 }
 
 #[test]
