@@ -71,3 +71,13 @@ pub use address::{AddressError, VirtualAddress};
 #[cfg(feature = "tokio")]
 pub use manager::MemoryVip;
 pub use manager::{Holding, VipError, VipManager};
+
+/// The code of the README, so that it is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+/// The code of the guide, so that it is compiled.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../docs/guide/floating-address.md")]
+mod guide {}
