@@ -30,6 +30,9 @@ pub(super) fn password(block: &Statement, report: &mut Report) -> Option<String>
     password
 }
 
+/// One for each number.
+const MOST_KEYS: usize = 255;
+
 /// The keys of an `auth_hmac` block.
 pub(super) fn hmac(
     block: &Statement,
@@ -38,10 +41,17 @@ pub(super) fn hmac(
 ) -> Option<HmacConfig> {
     let mut builder = HmacConfig::builder();
     let mut window = (advert_interval * 3).max(HmacConfig::DEFAULT_WINDOW);
-    let mut monotonic = false;
+    let (mut monotonic, mut keys) = (false, 0);
     for statement in block.inner() {
         match statement.keyword() {
-            "key" => builder = key(statement, builder.clone(), report).unwrap_or(builder),
+            "key" if keys == MOST_KEYS => {
+                report.wrong(&statement.at, "`key`", format!("at most {MOST_KEYS} keys"));
+                return None;
+            }
+            "key" => {
+                keys += 1;
+                builder = key(statement, builder.clone(), report).unwrap_or(builder);
+            }
             "active_key" => {
                 if let Some(id) = statement.number(report, 1..=255) {
                     builder = builder.active(id);

@@ -52,11 +52,17 @@ impl Statement {
 /// Reads lines into statements; what stands in braces is nested at most so deep.
 pub(super) fn statements(lines: Vec<Line>, report: &mut Report) -> Vec<Statement> {
     let mut nest = Nest { open: Vec::new(), list: Vec::new(), current: None, fresh: false };
+    let mut words = 0;
     for Line { at, text } in lines {
         let Some(tokens) = tokens(&text) else {
             report.wrong(&at, "a quote that does not end on its line", "a closing quote");
             continue;
         };
+        words += tokens.len();
+        if words > limits::WORDS {
+            report.wrong(&at, "so many words", format!("at most {}", limits::WORDS));
+            return Vec::new();
+        }
         for token in tokens {
             let taken = match token {
                 Token::Word(word) => {

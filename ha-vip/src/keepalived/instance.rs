@@ -80,6 +80,7 @@ struct Draft<'a> {
     initially_master: bool,
     preempt: bool,
     preempt_delay: Duration,
+    peers: Vec<IpAddr>,
     hop_limits: Option<(u8, u8)>,
     password: Option<(String, &'a Place)>,
     hmac: Option<&'a Statement>,
@@ -181,6 +182,7 @@ impl<'a> Draft<'a> {
             initially_master: false,
             preempt: true,
             preempt_delay: Duration::ZERO,
+            peers: Vec::new(),
             hop_limits: None,
             password: None,
             hmac: None,
@@ -323,7 +325,7 @@ impl<'a> Draft<'a> {
             report.wrong(&line.at, line.text(), allowed);
             return;
         };
-        self.set(|builder| builder.unicast_peer(peer));
+        self.peers.push(peer);
         // One range holds for all peers: the widest.
         let (lowest, highest) = self.hop_limits.unwrap_or((low, high));
         self.hop_limits = Some((lowest.min(low), highest.max(high)));
@@ -401,7 +403,9 @@ impl<'a> Draft<'a> {
         let mut floating = floating;
         floating.retain(|floating| seen.insert(floating.address));
         let hops = self.hop_limits;
+        let peers = std::mem::take(&mut self.peers);
         self.set(|mut builder| {
+            builder = peers.into_iter().fold(builder, RouterBuilder::unicast_peer);
             for Floating { address, .. } in &floating {
                 builder = builder.address(*address);
             }
@@ -429,7 +433,12 @@ impl<'a> Draft<'a> {
         if let Some(hmac) = hmac {
             instance = instance.hmac(hmac?);
         }
-        if !self.tracks_primary {
+        if self.tracks_primary {
+            // A weight of its own does not make its loss less of a fault.
+            if self.tracked.iter().any(|tracked| tracked.name() == self.interface) {
+                self.tracked.push(Tracked::new(self.interface));
+            }
+        } else {
             // What is tracked by name is not tracked once more; a weight of -1 is no fault, and
             // moves nothing as long as priorities are not next to each other.
             let weight = Weight::new(-1).unwrap_or_default();

@@ -8,5 +8,11 @@ pub(super) const BYTES: usize = 16 << 20;
 pub(super) const FILES: usize = 1_000;
 /// Files that include one another, and definitions that name one another.
 pub(super) const DEPTH: usize = 16;
+/// Bytes of a pattern of files to be included.
+pub(super) const PATTERN: usize = 4_096;
+/// What a line costs beside its bytes: half a million lines are the most.
+pub(super) const LINE: usize = 32;
+/// Words and braces.
+pub(super) const WORDS: usize = 1_000_000;
 /// Blocks in one another.
 pub(super) const NESTING: usize = 16;

@@ -171,9 +171,16 @@ impl Parts {
         }
         tell_rest(statements, report);
         let mut membership = Membership::default();
+        let mut members = 0;
         for block in of(&["vrrp_sync_group"]) {
             membership.take(block);
             let made = group::read(block, &mut runner, &parts.checks, report);
+            // An instance is in one group, so there cannot be more members than instances.
+            members += made.as_ref().map_or(0, |made| made.group.members().len().max(1));
+            if members > MAX_ROUTERS {
+                report.wrong(&block.at, "so many members", format!("at most {MAX_ROUTERS}"));
+                break;
+            }
             parts.groups.extend(made);
         }
         for block in of(&["vrrp_instance"]) {
@@ -184,7 +191,7 @@ impl Parts {
             let made = instance::read(block, &mut runner, &parts.checks, &membership, report);
             parts.instances.extend(made);
         }
-        if of(&["vrrp_instance"]).next().is_none() {
+        if of(&["vrrp_instance"]).next().is_none() && !report.has_errors() {
             let end = statements.last().map(|statement| statement.at.clone());
             let at = end.unwrap_or(Place { file: "keepalived.conf".into(), line: 1 });
             report.wrong(

@@ -82,6 +82,10 @@ impl Report {
         }
     }
 
+    pub(super) const fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Whether so much is wrong that reading on is of no use.
     pub(super) const fn is_full(&self) -> bool {
         self.errors.len() >= MOST

@@ -1,7 +1,7 @@
 //! Files into lines: comments, included files, definitions and conditions.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::{Error, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -62,6 +62,10 @@ impl<'a> Source<'a> {
         let name: Rc<str> = path.display().to_string().into();
         let here = Place { file: Rc::clone(&name), line: 0 };
         let at = from.unwrap_or(&here);
+        // What is wrong was told when the room ran out.
+        if self.room == 0 {
+            return;
+        }
         self.files += 1;
         if self.files > limits::FILES || depth > limits::DEPTH {
             let allowed = format!("{} files, {} deep", limits::FILES, limits::DEPTH);
@@ -73,7 +77,7 @@ impl<'a> Source<'a> {
         // A FIFO or a device would never end, or not even begin.
         let is_file = std::fs::metadata(path).map(|meta| meta.is_file());
         let opened = is_file.and_then(|is_file| {
-            if is_file { std::fs::File::open(path) } else { Err(ErrorKind::InvalidInput.into()) }
+            if is_file { std::fs::File::open(path) } else { Err(Error::other("it is not a file")) }
         });
         let read = opened.and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
         if let Err(error) = read {
@@ -98,7 +102,8 @@ impl<'a> Source<'a> {
                 return;
             }
             let at = Place { file: Rc::clone(name), line: number };
-            let Some(room) = self.room.checked_sub(line.len()) else {
+            let Some(room) = self.room.checked_sub(line.len() + limits::LINE) else {
+                self.room = 0;
                 self.report.wrong(&at, "so much text", format!("{} bytes", limits::BYTES));
                 return;
             };
@@ -127,6 +132,11 @@ impl<'a> Source<'a> {
 
     fn include(&mut self, at: &Place, pattern: &str, depth: usize) {
         let pattern = pattern.trim_matches('"');
+        if pattern.len() > limits::PATTERN {
+            let allowed = format!("a pattern of at most {} bytes", limits::PATTERN);
+            self.report.wrong(at, "including so long a pattern", allowed);
+            return;
+        }
         let files = glob::files(&self.folder, pattern);
         if files.is_empty() {
             self.report.warn(at, format!("`include {pattern}` names no file"));
@@ -195,7 +205,7 @@ impl<'a> Source<'a> {
             let (name, tail) = reference(after);
             if let Some(value) = name.and_then(|name| self.value(name)) {
                 replaced = true;
-                self.room = self.room.saturating_sub(value.len());
+                self.room = self.room.saturating_sub(value.len() + limits::LINE);
                 made.push_str(&value);
                 rest = tail;
             } else {

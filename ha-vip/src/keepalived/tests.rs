@@ -135,6 +135,25 @@ fn the_file_must_be_complete() {
 }
 
 #[test]
+fn a_file_that_is_too_much_is_an_error() {
+    let peers = format!("unicast_peer {{\n{}\n}}", "10.0.0.1\n".repeat(50_000));
+    let keys =
+        format!("auth_hmac {{\n{}}}", "key 1 0123456789abcdef0123456789abcdef\n".repeat(50_000));
+    let group = format!("vrrp_sync_group G {{\ngroup {{\n{}}}\n}}\n", "V\n".repeat(50_000));
+    for (text, part) in [
+        (instance(&peers), "at most 255 peers"),
+        (instance(&keys), "at most 255 keys"),
+        (instance("") + &group, "at most 4080"),
+        (instance("").repeat(5_000), "at most 4080"),
+        ("x\n".repeat(600_000), "16777216 bytes"),
+        ("x ".repeat(1_100_000), "at most 1000000"),
+    ] {
+        let found = wrong(&text).join("\n");
+        assert!(found.contains(part), "{part}: {found:.400}");
+    }
+}
+
+#[test]
 fn secrets_are_not_told() {
     for lines in [
         "authentication {\nauth_type PASS\nauth_pass very secret\n}",
@@ -231,6 +250,10 @@ fn a_primary_interface_that_is_not_tracked_is_no_fault() {
     let site = read(&instance("dont_track_primary"));
     let tracked = &site.host().instances()[0].tracked()[0];
     assert_eq!((tracked.name(), tracked.get_weight().get()), ("eth0", -1));
+    let site = read(&instance("track_interface {\neth0 weight 5\n}"));
+    let weights: Vec<i16> =
+        site.host().instances()[0].tracked().iter().map(|t| t.get_weight().get()).collect();
+    assert_eq!(weights, [5, 0], "a weight of its own does not make it less of a fault");
 }
 
 #[test]
