@@ -105,10 +105,17 @@ fn only_serves(vip: &str, one: &Host, other: &Host, why: &str) {
 /// A loss of power, a return and a planned stop move the address, with either program as the one
 /// of the higher priority.
 fn moves(text: &str, vip: &str) {
+    moves_between(text, vip, |_| ());
+}
+
+/// As [`moves`], between hosts that are prepared so, also after each loss of power.
+fn moves_between(text: &str, vip: &str, prepare: fn(&Host)) {
     ha_lab::run_test(|| {
         let Some(site) = Site::new(text) else { return };
         for (first, second) in BOTH_WAYS {
             let Rig { a, b, .. } = &Rig::new();
+            prepare(a);
+            prepare(b);
             let high = site.start(a, first, Rank::High);
             let low = site.start(b, second, Rank::Low);
             only_serves(vip, a, b, "at the start");
@@ -121,6 +128,7 @@ fn moves(text: &str, vip: &str) {
             eventually("the other takes over", || holds(b, vip));
 
             a.power_on().expect("on");
+            prepare(a);
             let high = site.start(a, first, Rank::High);
             only_serves(vip, a, b, "after the return");
 
@@ -175,6 +183,24 @@ fn a_site_of_unicast_peers_moves() {
         only(Rank::Low, "10.77.0.1"),
     );
     moves(&site("vrrp_version 3", &lines, &[VIP]), VIP);
+}
+
+#[test]
+fn a_site_of_unicast_peers_of_ipv6_moves() {
+    // Such adverts of keepalived leave with a hop limit of 64.
+    let lines = format!(
+        "advert_int 0.1\n{}{}unicast_peer {{\n{}{}}}",
+        only(Rank::High, "unicast_src_ip fd77::1"),
+        only(Rank::Low, "unicast_src_ip fd77::2"),
+        only(Rank::High, "fd77::2"),
+        only(Rank::Low, "fd77::1"),
+    );
+    moves_between(&site("", &lines, &["fd77::100/64"]), "fd77::100/64", |host| {
+        let own = if host.name().as_str() == "a" { "fd77::1/64" } else { "fd77::2/64" };
+        if !holds(host, own) {
+            host.add_address("eth0", own).expect("an address");
+        }
+    });
 }
 
 const OUTSIDE_VIP: &str = "10.78.0.100/24";
@@ -241,6 +267,59 @@ fn a_site_with_a_script_moves_when_it_fails() {
             std::fs::write(&healthy, "").expect("written");
             only_serves(VIP, a, b, "when it passes again");
         }
+    });
+}
+
+#[test]
+fn a_site_with_a_file_moves_by_the_number_in_it() {
+    ha_lab::run_test(|| {
+        let text = format!(
+            "track_file load {{\n{}{} weight 1\n}}\n{}",
+            only(Rank::High, "file \"$FOLDER/high\""),
+            only(Rank::Low, "file \"$FOLDER/low\""),
+            site("vrrp_version 3", "advert_int 0.1\n track_file {\n load\n }", &[VIP]),
+        );
+        let Some(site) = Site::new(&text) else { return };
+        let write = |name: &str, number: &str| {
+            std::fs::write(site.folder.path().join(name), number).expect("written");
+        };
+        for (first, second) in BOTH_WAYS {
+            let Rig { a, b, .. } = &Rig::new();
+            write("high", "0\n");
+            write("low", "10\n");
+            let _high = site.start(a, first, Rank::High);
+            let _low = site.start(b, second, Rank::Low);
+            only_serves(VIP, a, b, "at the start");
+            write("high", "-60\n");
+            only_serves(VIP, b, a, "with 90 against 110");
+            write("low", "-50\n");
+            only_serves(VIP, a, b, "with 90 against 50");
+        }
+    });
+}
+
+#[test]
+fn a_site_with_a_process_moves_when_it_ends() {
+    ha_lab::run_test(|| {
+        // keepalived hears of processes in the first network namespace only, so it tracks none.
+        let ours = id(Program::Ours, Rank::High);
+        let lines = format!("advert_int 0.1\n@{ours} track_process {{\n@{ours} server\n@{ours} }}");
+        let text = format!(
+            "vrrp_track_process server {{\n process /bin/sleep 98765\n weight 0\n}}\n{}",
+            site("vrrp_version 3", &lines, &[VIP]),
+        );
+        let Some(site) = Site::new(&text) else { return };
+        let Rig { a, b, .. } = &Rig::new();
+        let server = || a.spawn(Command::new("/bin/sleep").arg("98765")).expect("the server runs");
+        let running = server();
+        let _high = site.start(a, Program::Ours, Rank::High);
+        let _low = site.start(b, Program::Theirs, Rank::Low);
+        only_serves(VIP, a, b, "at the start");
+        running.kill().expect("it runs");
+        running.wait(PATIENCE).expect("it is dead");
+        only_serves(VIP, b, a, "without the process");
+        let _running = server();
+        only_serves(VIP, a, b, "with the process");
     });
 }
 
