@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,6 +33,16 @@ pub fn parse<P: Parser>() -> Result<P, ExitCode> {
 pub fn fail(status: u8, why: &str) -> ExitCode {
     eprintln!("{}: {}", program(), one_line(why));
     ExitCode::from(status)
+}
+
+/// Writes an answer on stdout, without control characters; returns the exit status.
+#[must_use]
+pub fn show(text: &str) -> ExitCode {
+    let shown: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    match io::stdout().write_all(shown.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILURE, &error.to_string()),
+    }
 }
 
 /// An error and its causes in one line.

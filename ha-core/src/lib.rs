@@ -6,6 +6,7 @@
 //!   event · timeline · availability                          what happened, and what it cost
 //!   config                                                   how configuration errors are told
 //!   driver (feature `tokio`) · sys (feature `sys`)           what touches the machine we run on
+//!   control (feature `control`)                              how a running program is asked
 //! ```
 //!
 //! # The two guarantees
@@ -55,12 +56,15 @@
 //! # Features
 //!
 //! - `tokio` (default): [`driver`], timers and loops that run a [`machine::Machine`].
+//! - `control`: `control`, a socket through which a program is asked and told in lines of JSON.
 //! - `sys`: `sys`, the few Linux calls that need `unsafe`; the only such module of the workspace.
 
 #![deny(unsafe_code)]
 
 pub mod availability;
 pub mod config;
+#[cfg(feature = "control")]
+pub mod control;
 #[cfg(feature = "tokio")]
 pub mod driver;
 pub mod effect;

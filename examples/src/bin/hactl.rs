@@ -9,7 +9,6 @@
 //! Exit status: 0 done, 1 refused or no answer, 2 wrong flags or a wrong file.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -168,11 +167,7 @@ fn tell(command: &Command, response: Response) -> ExitCode {
         (_, Response::Status(status)) => overview(&status),
         _ => return cli::fail(FAILURE, "the node gives an answer that is not known here"),
     };
-    let shown: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
-    match std::io::stdout().write_all(shown.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::fail(FAILURE, &error.to_string()),
-    }
+    cli::show(&text)
 }
 
 fn nodes(status: &Status, online: bool) -> String {

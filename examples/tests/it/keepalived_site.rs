@@ -423,18 +423,34 @@ fn sighup_reads_the_file_again_and_keeps_the_old_one_if_it_is_wrong() {
         let second = "10.77.0.101/24";
         write(text(120, second));
         ours.signal(ProcessSignal::Hangup).expect("it runs");
-        ours.wait_for_line(PATIENCE, |line| line.contains("\"reloaded\"")).expect("it is told");
+        says(&ours, "changed: V");
         eventually("the new address is served", || holds(a, second) && !holds(a, VIP));
 
-        write(text(120, second) + &text(100, VIP).replace("51", "52").replace('V', "W"));
+        let log = folder.path().join("log");
+        let told = format!("notify \"/bin/sh -c 'echo $1 $2 >> {}'\"", log.display());
+        let other = text(100, VIP).replace("51", "52").replace('V', "W");
+        let other = other.replace("version 3", &format!("version 3\n {told}"));
+        write(text(120, second) + &other);
         ours.signal(ProcessSignal::Hangup).expect("it runs");
-        ours.wait_for_line(PATIENCE, |line| {
-            line.contains("not-reloaded") && line.contains("no new virtual router")
-        })
-        .expect("what needs a start is told");
+        says(&ours, "added: W");
+        eventually("the new router serves", || holds(a, VIP) && holds(a, second));
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        eventually("its script is told", || said().ends_with("W MASTER\n"));
+
+        write(text(120, second));
+        ours.signal(ProcessSignal::Hangup).expect("it runs");
+        says(&ours, "removed: W");
+        eventually("it is gone", || !holds(a, VIP) && holds(a, second));
+        eventually("its script is told", || said().ends_with("W STOP\n"));
         stop(&ours, ProcessSignal::Terminate);
         assert!(!holds(a, second));
     });
+}
+
+fn says(process: &Process, text: &str) {
+    process
+        .wait_for_line(PATIENCE, |line| line.contains(text))
+        .unwrap_or_else(|error| panic!("{text}: {error}\n{:#?}", process.lines()));
 }
 
 #[test]

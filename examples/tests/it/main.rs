@@ -3,13 +3,19 @@
 #[cfg(test)]
 mod carp;
 #[cfg(test)]
+mod cloud;
+#[cfg(test)]
 mod compose;
 #[cfg(test)]
 mod fence_lab;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod keepalived;
 #[cfg(test)]
 mod keepalived_site;
+#[cfg(test)]
+mod operate;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]

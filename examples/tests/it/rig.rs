@@ -65,6 +65,11 @@ pub(crate) fn await_state(router: &Process, state: &str) {
         .unwrap_or_else(|error| panic!("state {state}: {error}\n{:#?}", router.lines()));
 }
 
+/// Waits until the router has said this at any time.
+pub(crate) fn says(router: &Process, text: &str) {
+    eventually(text, || router.lines().iter().any(|line| line.text.contains(text)));
+}
+
 /// Stops a router in order and expects it to end well.
 pub(crate) fn stop(router: &Process, signal: ProcessSignal) {
     router.signal(signal).expect("it runs");

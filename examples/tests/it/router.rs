@@ -7,7 +7,7 @@ use ha_vip::net::ipv4;
 use ha_vip::vrrp::wire::GROUP_V4;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::rig::{PATIENCE, Rig, VIP, await_state, eventually, holds, router, stop};
+use crate::rig::{PATIENCE, Rig, VIP, await_state, eventually, holds, router, says, stop};
 
 #[test]
 fn the_address_is_let_go_of_on_sigterm_and_sigint() {
@@ -199,10 +199,6 @@ fn a_lost_bfd_session_makes_the_backup_take_over_at_once() {
         a.power_off().expect("off");
         await_reason(&second, "active", "a detector says");
     });
-}
-
-fn says(router: &Process, text: &str) {
-    eventually(text, || router.lines().iter().any(|line| line.text.contains(text)));
 }
 
 fn mac(host: &Host) -> String {

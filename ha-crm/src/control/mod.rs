@@ -28,10 +28,8 @@
 //! tabs, so that people can read it, else `{"hex":"…"}`: neither is more than twice as long as
 //! the bytes.
 //!
-//! A line has at most [`MAX_REQUEST`] bytes, an answer [`MAX_ANSWER`]; a connection has one
-//! request in work, and a server [`MAX_CONNECTIONS`]. A line that is too long ends its connection;
-//! one that makes no sense is answered and counted. The socket's mode is 0600: whoever may open it
-//! may do everything.
+//! The bounds are those of [`ha_core::control`]. The socket's mode is 0600: whoever may open it may
+//! do everything.
 //!
 //! # Example
 //!
@@ -64,32 +62,20 @@
 //! ```
 
 mod client;
-mod line;
 mod server;
 mod store;
 mod wire;
 
 use std::fmt::Debug;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use ha_core::effect::Effect;
+pub use ha_core::control::{ControlError, MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, Tally};
 
 pub use self::client::Client;
-pub use self::server::{Server, Tally};
+pub use self::server::Server;
 pub use self::store::SocketStore;
 use crate::manager::{Request, Response};
-
-/// The longest request, in bytes: 4 MiB, room for the largest value of a store as text or hex and
-/// for the largest configuration file.
-pub const MAX_REQUEST: usize = 4 << 20;
-/// The longest answer, in bytes: 16 MiB, room for the status of some ten thousand resources.
-pub const MAX_ANSWER: usize = 16 << 20;
-/// How many connections a server has at a time; more are told so and closed.
-pub const MAX_CONNECTIONS: usize = 64;
 
 /// Who answers the requests that come through a socket.
 #[async_trait]
@@ -120,112 +106,6 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 impl<H: Handler + ?Sized> Handler for Arc<H> {
     async fn answer(&self, request: Request) -> Response {
         (**self).answer(request).await
-    }
-}
-
-/// A control socket could not be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ControlError {
-    /// The connection ended before the answer.
-    #[error(
-        "cannot tell whether the node at {} did it: the connection ended before the answer; ask for the status",
-        socket.display()
-    )]
-    Closed {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process listens there.
-    #[error(
-        "cannot listen on {}: another process does; stop it, or give this node a `socket` of its own",
-        socket.display()
-    )]
-    InUse {
-        /// The socket.
-        socket: PathBuf,
-    },
-    /// The socket could not be made.
-    #[error(
-        "cannot listen on {}: the system refused; check that its folder exists, is yours, and that the path has less than 100 bytes",
-        socket.display()
-    )]
-    Listen {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// No answer in time.
-    #[error(
-        "cannot tell whether the node at {} did it: no answer in {limit:?}; ask for the status, or look whether the cluster has quorum",
-        socket.display()
-    )]
-    NoAnswer {
-        /// The socket.
-        socket: PathBuf,
-        /// How long it was given.
-        limit: Duration,
-    },
-    /// Something else than a socket is there.
-    #[error(
-        "cannot listen on {}: there is something that is no socket; remove it, or choose another `socket`",
-        socket.display()
-    )]
-    NotASocket {
-        /// What is there.
-        socket: PathBuf,
-    },
-    /// The node did not understand, or did not take the connection.
-    #[error("cannot ask the node at {}: it says: {reason}", socket.display())]
-    Refused {
-        /// The socket.
-        socket: PathBuf,
-        /// What it says.
-        reason: String,
-    },
-    /// The answer is not one.
-    #[error(
-        "cannot understand the node at {}: its answer is no answer to this; use programs of one version",
-        socket.display()
-    )]
-    Strange {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Nobody listens there.
-    #[error(
-        "cannot reach a node at {}: is it running, and may you use its socket? Start it, or name another socket",
-        socket.display()
-    )]
-    Unreachable {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl ControlError {
-    /// Whether what was asked for may have been done all the same.
-    #[must_use]
-    pub const fn effect(&self) -> Effect {
-        match self {
-            Self::InUse { .. }
-            | Self::Listen { .. }
-            | Self::NotASocket { .. }
-            | Self::Refused { .. }
-            | Self::Unreachable { .. } => Effect::None,
-            Self::Closed { .. } | Self::NoAnswer { .. } | Self::Strange { .. } => Effect::Unknown,
-        }
     }
 }
 

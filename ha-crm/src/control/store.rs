@@ -6,12 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ha_core::control::Client;
 use ha_membership::store::{ClusterStore, Entry, MAX_VALUE_LEN, StoreChange, StoreError, Write};
 use ha_membership::{Key, Revision};
 
 use super::ControlError;
-use super::client::{connect, exchange};
-use super::line::Lines;
 use super::wire::{Bytes, StoreAnswer, StoreAsk};
 
 /// How many connections are kept for the next calls.
@@ -48,7 +47,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct SocketStore {
     socket: PathBuf,
     limit: Duration,
-    idle: Mutex<Vec<Lines>>,
+    idle: Mutex<Vec<Client>>,
 }
 
 impl SocketStore {
@@ -67,31 +66,30 @@ impl SocketStore {
     async fn ask(&self, ask: &StoreAsk) -> Result<StoreAnswer, StoreError> {
         let unavailable =
             |error: ControlError| StoreError::Unavailable { source: io::Error::other(error) };
-        let mut lines = match self.kept() {
-            Some(lines) => lines,
-            None => connect(&self.socket).await.map_err(unavailable)?,
+        let mut client = match self.kept() {
+            Some(client) => client,
+            None => Client::connect(&self.socket).await.map_err(unavailable)?,
         };
         // A watcher is always answered in half a minute, if only that it shall ask again.
         let limit = match ask {
             StoreAsk::NextChange { .. } => self.limit + Duration::from_mins(1),
             StoreAsk::Get { .. } | StoreAsk::List { .. } | StoreAsk::Write { .. } => self.limit,
         };
-        let answer = exchange(&self.socket, &mut lines, ask, Some(limit));
-        let answer = answer.await.map_err(unavailable)?;
-        self.keep(lines);
+        let answer = client.ask(ask, limit).await.map_err(unavailable)?;
+        self.keep(client);
         if let StoreAnswer::Failed { fault } = answer { Err(fault.into()) } else { Ok(answer) }
     }
 
     /// A connection from before that is still good.
-    fn kept(&self) -> Option<Lines> {
+    fn kept(&self) -> Option<Client> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(Lines::is_idle)
+        std::iter::from_fn(|| idle.pop()).find(Client::is_idle)
     }
 
-    fn keep(&self, lines: Lines) {
+    fn keep(&self, client: Client) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
-            idle.push(lines);
+            idle.push(client);
         }
     }
 }

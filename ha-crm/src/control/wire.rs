@@ -53,12 +53,6 @@ pub(super) enum StoreAnswer {
     Written { revision: Revision },
 }
 
-/// The answer to a line that was not understood.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Misunderstood {
-    pub(super) error: String,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Condition {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tokio")]
 mod command;
+#[cfg(feature = "netlink")]
+mod divided;
 mod memory;
 #[cfg(feature = "netlink")]
 mod netlink;
@@ -16,6 +18,8 @@ use ha_core::effect::Effect;
 
 #[cfg(feature = "tokio")]
 pub use command::{CommandBackend, CommandBackendBuilder};
+#[cfg(feature = "netlink")]
+pub(crate) use divided::{DividedAnnouncer, DividedBackend};
 pub use memory::MemoryBackend;
 #[cfg(feature = "netlink")]
 pub use netlink::NetlinkBackend;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::block::Statement;
-use super::report::{Place, Report};
+use super::report::Report;
 use crate::address::VirtualAddress;
 
 /// An address, and the interface that it belongs on if that is not the instance's.
@@ -11,7 +11,6 @@ use crate::address::VirtualAddress;
 pub(super) struct Floating {
     pub(super) address: VirtualAddress,
     pub(super) dev: Option<String>,
-    pub(super) at: Place,
 }
 
 /// The addresses of a block, one a line.
@@ -55,7 +54,7 @@ fn one(line: &Statement, interface: &str, report: &mut Report) -> Option<Floatin
         }
     }
     let dev = dev.filter(|dev| *dev != interface).map(str::to_owned);
-    address.map(|address| Floating { address, dev, at: line.at.clone() })
+    address.map(|address| Floating { address, dev })
 }
 
 /// An address without a length stands for itself alone.

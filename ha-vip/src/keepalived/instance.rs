@@ -420,10 +420,8 @@ impl<'a> Draft<'a> {
         let hmac = self.hmac.map(|block| auth::hmac(block, self.interval, report));
         let router = self.build(report)?;
         let mut instance = Instance::new(self.name, self.interface, router);
-        for Floating { address, dev, at } in floating.iter().chain(&excluded) {
+        for Floating { address, dev } in floating.iter().chain(&excluded) {
             if let Some(dev) = dev {
-                let why = "addresses are served on the instance's interface";
-                report.refuse(at, format!("`{} dev {dev}`", address.ip()), why);
                 instance = instance.address_on(address.ip(), dev);
             }
         }

@@ -1,10 +1,9 @@
 //! What a `keepalived.conf` says, and how it is set going.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use ha_core::config::{ConfigError, Problems};
+use ha_core::config::ConfigError;
 
 use super::check::Check;
 use super::global::Globals;
@@ -16,10 +15,10 @@ use crate::bfd;
 #[cfg(feature = "netlink")]
 use crate::track::BfdTracker;
 use crate::track::Tracker;
+use crate::vrrp::HostConfig;
 #[cfg(feature = "netlink")]
 use crate::vrrp::notify::Notifier;
 use crate::vrrp::notify::{Scripts, Subject};
-use crate::vrrp::{HostConfig, Instance, SyncGroup};
 #[cfg(feature = "netlink")]
 use crate::vrrp::{Service, ServiceBuilder, ServiceHandle};
 
@@ -178,40 +177,20 @@ impl Site {
         self.checks.iter().map(|(name, check)| check.tracker(name)).collect()
     }
 
-    /// Whether a service that runs this site can go on with another one by
-    /// [`ServiceHandle::reload`](crate::vrrp::ServiceHandle::reload), which changes virtual
-    /// routers and groups: what they track, the neighbours and the notifications are set going at
-    /// the start.
+    /// Makes the trackers of scripts, processes and files that are new or other than in `old`, for
+    /// [`ServiceHandle::reload_with`](crate::vrrp::ServiceHandle::reload_with).
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with each part that differs. What the service itself refuses it tells.
-    pub fn check_reload(&self, new: &Self) -> Result<(), ConfigError> {
-        let mut problems = Problems::new();
-        let allowed = "the same as before: start the program again for it";
-        if self.checks != new.checks {
-            problems.add("track_script, track_process, track_file", "changed", allowed);
+    /// [`ConfigError`] when the neighbours (`bfd_instance`) differ, which are set going at the
+    /// start only.
+    pub fn trackers_since(&self, old: &Self) -> Result<Vec<Box<dyn Tracker>>, ConfigError> {
+        if self.neighbours != old.neighbours {
+            let allowed = "the same as before: start the program again for others";
+            return Err(ConfigError::new("bfd_instance", "changed", allowed));
         }
-        if self.neighbours != new.neighbours {
-            problems.add("bfd_instance", "changed", allowed);
-        }
-        if self.notifications != new.notifications {
-            problems.add("notify", "changed", allowed);
-        }
-        let known = self.interfaces();
-        for interface in new.interfaces().difference(&known) {
-            problems.add("track_interface", interface, "an interface that was tracked before");
-        }
-        problems.into_result(())
-    }
-
-    /// The interfaces that are watched.
-    fn interfaces(&self) -> BTreeSet<&str> {
-        let own = self.host.instances().iter().map(Instance::interface);
-        let by_instances = self.host.instances().iter().flat_map(Instance::tracked);
-        let by_groups = self.host.groups().iter().flat_map(SyncGroup::tracked);
-        let tracked = by_instances.chain(by_groups).map(crate::track::Tracked::name);
-        own.chain(tracked.filter(|name| !name.contains(' '))).collect()
+        let other = self.checks.iter().filter(|check| !old.checks.contains(check));
+        other.map(|(name, check)| check.tracker(name)).collect()
     }
 }
 
@@ -246,20 +225,23 @@ impl Site {
     /// it ends when the service has, and that was told.
     #[must_use]
     pub fn notifiers(&self, service: &ServiceHandle) -> Vec<Notifier> {
-        let of_name = |name: &str| service.routers().iter().find(|router| router.name() == name);
-        let notifier = |notification: &Notification| {
-            let Notification { subject, name, priority, scripts } = notification;
-            let notifier = match subject {
-                Subject::Instance => Notifier::instance(name, of_name(name)?, scripts.clone()),
-                Subject::Group => {
-                    let group = self.host.groups().iter().find(|group| group.name() == name)?;
-                    let members = group.members().iter().filter_map(|member| of_name(member));
-                    Notifier::group(name, members, scripts.clone())
-                }
-            };
-            Some(notifier.priority(*priority))
+        self.notifications.iter().filter_map(|told| self.notifier(told, service)).collect()
+    }
+
+    /// Makes the notifier of one of the [`notifications`](Self::notifications); `None` if the
+    /// service has no such router.
+    #[must_use]
+    pub fn notifier(&self, told: &Notification, service: &ServiceHandle) -> Option<Notifier> {
+        let Notification { subject, name, priority, scripts } = told;
+        let notifier = match subject {
+            Subject::Instance => Notifier::instance(name, service.router(name)?, scripts.clone()),
+            Subject::Group => {
+                let group = self.host.groups().iter().find(|group| group.name() == name)?;
+                let members = group.members().iter().filter_map(|member| service.router(member));
+                Notifier::group(name, members, scripts.clone())
+            }
         };
-        self.notifications.iter().filter_map(notifier).collect()
+        Some(notifier.priority(*priority))
     }
 }
 

@@ -200,12 +200,12 @@ fn what_would_make_both_sides_serve_is_an_error_leniently_too() {
 }
 
 #[test]
-fn addresses_are_taken_once_and_told_where_they_stand() {
+fn an_address_is_taken_once_and_may_be_on_another_interface() {
     let text = "virtual_ipaddress {\n192.0.2.1\n192.0.2.1 label eth0:1\n192.0.2.2 dev eth1\n}";
-    let found = wrong(&instance(text));
-    assert!(found[0].starts_with("k.conf:7: `192.0.2.2 dev eth1`"), "{found:?}");
-    let site = Reader::new().lenient(true).parse(&instance(text), "k.conf").expect("a site");
-    assert_eq!(site.host().instances()[0].router().addresses().len(), 2);
+    let site = read(&instance(text));
+    let instance = &site.host().instances()[0];
+    assert_eq!(instance.router().addresses().len(), 2);
+    assert!(format!("{instance:?}").contains(r#"{192.0.2.2: "eth1"}"#), "{instance:?}");
 }
 
 #[test]
@@ -355,13 +355,23 @@ fn root_runs_no_script_that_others_can_change() {
 }
 
 #[test]
-fn a_reload_changes_routers_but_not_what_was_set_going() {
-    let base = |lines: &str| instance(&format!("track_interface {{\neth1\n}}\n{lines}"));
-    let old = read(&base(""));
-    old.check_reload(&read(&base("priority 7\nadvert_int 3"))).expect("only the router changes");
-    let text = base("notify /bin/true\ntrack_interface {\neth2\n}");
-    let error = old.check_reload(&read(&text)).expect_err("more changes").to_string();
-    assert!(error.contains("notify") && error.contains("eth2"), "{error}");
+fn a_reload_sets_going_what_is_new_and_keeps_the_neighbours() {
+    let script = |seconds: u8| {
+        format!("vrrp_script s {{\nscript /bin/true\ninterval {seconds}\n}}\n")
+            + &instance("track_script {\ns\n}")
+    };
+    let names = |old: &str, new: &str| -> Vec<String> {
+        let trackers = read(new).trackers_since(&read(old)).expect("trackers");
+        trackers.iter().map(|tracker| tracker.name().to_owned()).collect()
+    };
+    assert_eq!(names(&script(1), &script(1)), [""; 0]);
+    assert_eq!(names(&script(1), &script(2)), ["script s"]);
+    assert_eq!(names(&instance(""), &script(1)), ["script s"]);
+    assert_eq!(names(&script(1), &instance("")), [""; 0]);
+    let neighbour = "bfd_instance b {\nneighbor_ip 192.0.2.2\n}\n".to_owned();
+    let with = read(&(neighbour + &instance("track_bfd {\nb\n}")));
+    let error = with.trackers_since(&read(&instance(""))).expect_err("another neighbour");
+    assert!(error.to_string().contains("bfd_instance"), "{error}");
 }
 
 /// Number, priority, interval, preemption and its delay, whether of version 3.

@@ -7,3 +7,5 @@ pub mod ipv4;
 pub mod macvlan;
 #[cfg(feature = "netlink")]
 pub mod monitor;
+#[cfg(feature = "netlink")]
+pub(crate) mod sysctl;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::config::RouterConfig;
 use super::wire::Reject;
 use crate::track::Standing;
@@ -202,7 +204,8 @@ impl fmt::Display for HeldBack {
 }
 
 /// The states by name (RFC 9568, section 6.3), and the two that this implementation adds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "whoever shows a state must show each")]
 pub enum StateName {
     /// Serves the addresses ("master" before RFC 9568).

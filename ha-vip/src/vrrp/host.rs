@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
@@ -88,6 +89,8 @@ pub struct Host {
     timers: BTreeSet<(Instant, RouterId)>,
     by_number: BTreeMap<(LinkId, Vrid), Heading>,
     by_tracker: BTreeMap<String, Vec<RouterId>>,
+    /// What each tracker said last: routers that come later hear it, too.
+    verdicts: BTreeMap<String, Verdict>,
     now: Instant,
     /// What one router says, before its number is written beside it.
     said: Vec<Output>,
@@ -119,20 +122,45 @@ impl Host {
         Self::default()
     }
 
-    /// Adds a router that is heard on `links`: its own first, then second ones. The last of more
-    /// than [`MAX_ROUTERS`] is never heard.
-    pub fn add(&mut self, router: Router, tally: Tally, links: &[LinkId]) -> RouterId {
+    /// Adds a router that is heard on `links`: its own first, then second ones. Of two with one
+    /// number on one link the later one is heard.
+    pub fn add(&mut self, router: Router, mut tally: Tally, links: &[LinkId]) -> RouterId {
         let id = RouterId(self.entries.len());
-        let vrid = router.config().vrid();
-        for (place, link) in links.iter().enumerate() {
-            let heading = Heading { id, own: place == 0 };
-            self.by_number.entry((*link, vrid)).or_insert(heading);
-        }
+        self.head(id, router.config().vrid(), links);
+        self.remind(&mut tally);
         for name in tally.names() {
             self.by_tracker.entry(name.to_owned()).or_default().push(id);
         }
         self.entries.push(Some(Entry { router, tally, told: None, armed: None, group: None }));
         id
+    }
+
+    /// Moves a router to other links, as when its interface was removed and is there again: it is
+    /// heard on `links`, its own first, and sends from `source`.
+    pub fn move_to(&mut self, id: RouterId, source: IpAddr, links: &[LinkId]) {
+        self.by_number.retain(|_, heading| heading.id != id);
+        if let Some(entry) = self.entry_mut(id) {
+            entry.router.set_source(source);
+            let vrid = entry.router.config().vrid();
+            self.head(id, vrid, links);
+        }
+    }
+
+    fn head(&mut self, id: RouterId, vrid: Vrid, links: &[LinkId]) {
+        for (place, link) in links.iter().enumerate() {
+            let heading = Heading { id, own: place == 0 };
+            // One that takes the place of another that still says goodbye is heard instead of it.
+            self.by_number.insert((*link, vrid), heading);
+        }
+    }
+
+    fn remind(&self, tally: &mut Tally) {
+        let names: Vec<String> = tally.names().map(str::to_owned).collect();
+        for name in names {
+            if let Some(verdict) = self.verdicts.get(&name) {
+                tally.report(&name, *verdict);
+            }
+        }
     }
 
     /// Makes routers a group: they are active together or not at all.
@@ -173,10 +201,11 @@ impl Host {
         &mut self,
         now: Instant,
         id: RouterId,
-        tally: Tally,
+        mut tally: Tally,
         out: &mut Vec<HostOutput>,
     ) {
         self.now = self.now.max(now);
+        self.remind(&mut tally);
         self.by_tracker.values_mut().for_each(|ids| ids.retain(|other| *other != id));
         for name in tally.names() {
             self.by_tracker.entry(name.to_owned()).or_default().push(id);
@@ -282,6 +311,7 @@ impl Host {
     }
 
     fn verdict(&mut self, name: &str, verdict: Verdict, out: &mut Vec<HostOutput>) {
+        self.verdicts.insert(name.to_owned(), verdict);
         for id in self.by_tracker.get(name).cloned().unwrap_or_default() {
             let changed = self.entry_mut(id).is_some_and(|entry| entry.tally.report(name, verdict));
             if changed {

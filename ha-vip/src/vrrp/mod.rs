@@ -6,13 +6,18 @@
 pub mod auth;
 mod checksum;
 mod config;
+#[cfg(feature = "control")]
+pub mod control;
 mod effects;
 mod host;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "tokio")]
 pub mod notify;
 mod router;
 #[cfg(feature = "netlink")]
 mod service;
+mod snapshot;
 #[cfg(feature = "netlink")]
 mod socket;
 pub mod wire;
@@ -32,3 +37,4 @@ pub use router::{Router, Stats};
 pub use service::{
     Changes, ReloadError, RouterHandle, Service, ServiceBuilder, ServiceError, ServiceHandle,
 };
+pub use snapshot::{Counters, RouterSnapshot, Snapshot, TrackerSnapshot};

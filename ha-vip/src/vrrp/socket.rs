@@ -12,6 +12,7 @@ use rustix::net::RecvFlags;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use super::checksum::VRRP_PROTOCOL;
+use super::config::Vrid;
 use super::effects::Heard;
 use super::host::LinkId;
 use super::wire::{GROUP_V4, GROUP_V6};
@@ -32,6 +33,8 @@ pub(super) struct Port {
     name: String,
     hearing: Readiness,
     speaking: BTreeMap<IpAddr, Socket>,
+    /// For routers whose adverts come from their virtual link-layer address.
+    through: BTreeMap<(IpAddr, Vrid), Socket>,
     next_id: u16,
     buffer: Vec<u8>,
     packet: Vec<u8>,
@@ -60,6 +63,7 @@ impl Port {
             name: name.to_owned(),
             hearing: Readiness::new(hearing)?,
             speaking: BTreeMap::new(),
+            through: BTreeMap::new(),
             next_id: 0,
             buffer: vec![0; BUFFER_LEN],
             packet: Vec::new(),
@@ -85,9 +89,27 @@ impl Port {
         Ok(())
     }
 
+    /// Makes the adverts of this router leave through an interface over this one, which has the
+    /// virtual link-layer address: so switches go on knowing where it is (RFC 9568, section 7.3).
+    pub(super) fn speak_through(
+        &mut self,
+        source: IpAddr,
+        vrid: Vrid,
+        interface: &str,
+    ) -> io::Result<()> {
+        let socket = speak_v4(Some(interface))?;
+        socket.set_nonblocking(true)?;
+        self.through.insert((source, vrid), socket);
+        Ok(())
+    }
+
     /// Sends a VRRP message.
     pub(super) fn send(&mut self, from: IpAddr, to: IpAddr, message: &[u8]) -> io::Result<()> {
-        let socket = self.speaking.get(&from).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let vrid = message.get(1).copied().and_then(Vrid::new);
+        let through = vrid.filter(|_| to == IpAddr::V4(GROUP_V4));
+        let through = through.and_then(|vrid| self.through.get(&(from, vrid)));
+        let socket = through.or_else(|| self.speaking.get(&from));
+        let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
         match (from, to) {
             (IpAddr::V4(source), IpAddr::V4(to)) => {
                 self.next_id = self.next_id.wrapping_add(1).max(1);

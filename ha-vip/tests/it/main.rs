@@ -15,11 +15,17 @@ mod carp_vectors;
 #[cfg(test)]
 mod conflict;
 #[cfg(test)]
+mod ground;
+#[cfg(test)]
 mod guardian;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod macvlan;
 #[cfg(test)]
 mod real_kernel;
+#[cfg(test)]
+mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

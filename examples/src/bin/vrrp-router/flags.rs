@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use ha_examples::operate::Operate;
 use ha_vip::VirtualAddress;
 use ha_vip::bfd::Endpoints;
 
@@ -69,6 +70,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", default_value_t = -10, allow_negative_numbers = true,
           value_parser = clap::value_parser!(i32).range(-20..=19))]
     pub(crate) nice: i32,
+    #[command(flatten)]
+    pub(crate) operate: Operate,
 }
 
 fn advert_ms(text: &str) -> Result<u64, String> {

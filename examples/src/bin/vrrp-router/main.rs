@@ -10,6 +10,7 @@
 //! addresses. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
 
 mod flags;
+mod notices;
 mod single;
 mod site;
 

@@ -8,6 +8,7 @@ use ha_core::config::ConfigError;
 use ha_examples::cli;
 use ha_examples::json::JsonLines;
 use ha_vip::bfd::{self, SessionConfig};
+use ha_vip::vrrp::control::Control;
 use ha_vip::vrrp::{HostConfig, Instance, RouterConfig, Service};
 use serde::Serialize;
 
@@ -51,6 +52,8 @@ pub(crate) async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box
         builder = builder.detector(neighbours.add(endpoints.clone(), session.build()?)?);
     }
     let service = crate::guarded(builder, flags).open().await?;
+    let handle = service.handles();
+    let operated = flags.operate.start(&handle, Control::new(handle.clone())).await?;
     let neighbours = neighbours.spawn();
     lines.write(&Line::Ready { iface, vrid });
     let stop = async {
@@ -62,6 +65,7 @@ pub(crate) async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box
         }
     };
     let stats = service.run(stop).await?;
+    operated.stop().await;
     neighbours.stop().await??;
     let (sent, received, became_active) = (stats.sent, stats.received, stats.became_active);
     lines.write(&Line::Stopped { sent, received, became_active });

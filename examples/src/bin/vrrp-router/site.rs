@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::config::ConfigError;
-use ha_core::driver::{Task, pause};
+use ha_core::driver::pause;
 use ha_examples::cli::{self, USAGE};
 use ha_examples::json::JsonLines;
 use ha_vip::bfd;
 use ha_vip::keepalived::{Reader, Site, Warning};
-use ha_vip::vrrp::{Instance, ServiceHandle};
+use ha_vip::vrrp::control::Control;
+use ha_vip::vrrp::{Changes, Instance, ServiceHandle};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::flags::Flags;
+use crate::notices::Notices;
 
 /// So long notify scripts may take in the end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -26,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 enum Line<'a> {
     Warning { place: &'a str, text: &'a str },
     Ready { file: &'a str, instances: Vec<&'a str> },
-    Reloaded { changed: &'a [String] },
+    Reloaded { changes: String },
     NotReloaded { why: &'a [String] },
     Stopping { signal: &'a str },
     Stopped { sent: u64, received: u64, became_active: u64 },
@@ -97,8 +99,8 @@ async fn serve(mut running: Running<'_>) -> Result<(), Box<dyn Error>> {
     let builder = site.service(&mut neighbours)?.observed(subject(site), lines.clone());
     let service = crate::guarded(builder, running.flags).open().await?;
     let handle = service.handles();
-    let notifiers = site.notifiers(&handle).into_iter();
-    let notifiers: Vec<Task<()>> = notifiers.map(ha_vip::vrrp::notify::Notifier::spawn).collect();
+    let mut notices = Notices::start(site, &handle);
+    let operated = running.flags.operate.start(&handle, Control::new(handle.clone())).await?;
     let neighbours = neighbours.spawn();
     let instances = site.host().instances().iter().map(Instance::name).collect();
     lines.write(&Line::Ready { file: &running.file.display().to_string(), instances });
@@ -112,23 +114,15 @@ async fn serve(mut running: Running<'_>) -> Result<(), Box<dyn Error>> {
     };
     let reloads = async {
         while hangups.recv().await.is_some() {
-            running.reload(&handle, &lines).await;
+            running.reload(&handle, &mut notices, &lines).await;
         }
     };
     let stats = tokio::select! { biased;
         stats = service.run(stop) => stats?,
         () = reloads => return Err("signals cannot be heard any more".into()),
     };
-    let last_words = async {
-        for mut notifier in notifiers {
-            notifier.ended().await?;
-        }
-        Ok::<(), Box<dyn Error>>(())
-    };
-    tokio::select! { biased;
-        said = last_words => said?,
-        waited = pause(LAST_WORDS) => waited?,
-    }
+    notices.end(LAST_WORDS).await;
+    operated.stop().await;
     neighbours.stop().await??;
     let (sent, received, became_active) = (stats.sent, stats.received, stats.became_active);
     lines.write(&Line::Stopped { sent, received, became_active });
@@ -138,12 +132,13 @@ async fn serve(mut running: Running<'_>) -> Result<(), Box<dyn Error>> {
 
 impl Running<'_> {
     /// Reads the file again, and goes on with what it says, or with what it said before.
-    async fn reload(&mut self, handle: &ServiceHandle, lines: &JsonLines) {
+    async fn reload(&mut self, handle: &ServiceHandle, notices: &mut Notices, lines: &JsonLines) {
         match self.read_again(handle).await {
-            Ok((site, changed)) => {
+            Ok((site, changes)) => {
+                notices.go_on(Some(&self.site), &site, handle, &changes);
                 self.site = site;
                 warn(lines, self.site.warnings());
-                lines.write(&Line::Reloaded { changed: &changed });
+                lines.write(&Line::Reloaded { changes: changes.to_string() });
             }
             Err(error) => {
                 let why: Vec<String> = match error.downcast_ref::<ConfigError>() {
@@ -155,14 +150,11 @@ impl Running<'_> {
         }
     }
 
-    async fn read_again(
-        &self,
-        handle: &ServiceHandle,
-    ) -> Result<(Site, Vec<String>), Box<dyn Error>> {
+    async fn read_again(&self, handle: &ServiceHandle) -> Result<(Site, Changes), Box<dyn Error>> {
         let site = self.reader.read(self.file)?;
-        self.site.check_reload(&site)?;
-        let changes = handle.reload(site.host().clone()).await?;
-        Ok((site, changes.changed))
+        let trackers = site.trackers_since(&self.site)?;
+        let changes = handle.reload_with(site.host().clone(), trackers).await?;
+        Ok((site, changes))
     }
 }
 

@@ -68,7 +68,12 @@ impl Instance {
     }
 
     /// Serves the addresses with the virtual router's own link-layer address, on an interface that
-    /// is made for it (RFC 9568, section 7.3; keepalived's `use_vmac`). Default false.
+    /// is made for it (RFC 9568, section 7.3; keepalived's `use_vmac`): clients need not learn
+    /// anything at a takeover. Default false.
+    ///
+    /// IPv4 adverts leave from it, too; IPv6 adverts come from the interface itself, whose
+    /// link-local address they need. `arp_ignore` and `arp_announce` of the interface are raised
+    /// to 1 and 2 for as long as the router runs. Needs the kernel's module macvlan.
     pub const fn virtual_mac(mut self, on: bool) -> Self {
         self.virtual_mac = on;
         self
@@ -244,6 +249,7 @@ impl HostBuilder {
 fn check_instances(instances: &[Instance], problems: &mut Problems) {
     let (mut names, mut numbers, mut addresses) =
         (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    check_places(instances, problems);
     for instance in instances {
         let path = |field: &str| format!("instance.{}.{field}", instance.name);
         if !names.insert(&instance.name) {
@@ -275,6 +281,28 @@ fn check_instances(instances: &[Instance], problems: &mut Problems) {
         if instance.source.is_some_and(|source| source.is_ipv6() != router.is_ipv6()) {
             let value = instance.source.map(|source| source.to_string()).unwrap_or_default();
             problems.add(path("source"), value, "an address of the virtual addresses' family");
+        }
+    }
+}
+
+/// Where the addresses of each instance are to be.
+fn check_places(instances: &[Instance], problems: &mut Problems) {
+    let mut virtual_macs = BTreeMap::new();
+    for instance in instances {
+        let path = |field: &str| format!("instance.{}.{field}", instance.name);
+        let router = &instance.router;
+        let other = instance
+            .virtual_mac
+            .then(|| virtual_macs.insert((router.is_ipv6(), router.vrid), &instance.name));
+        if let Some(other) = other.flatten() {
+            let allowed = format!("another number than `{other}`, which has this virtual MAC");
+            problems.add(path("virtual_mac"), router.vrid, allowed);
+        }
+        for ip in instance.address_interfaces.keys() {
+            let mut addresses = router.addresses.iter().chain(&router.unadvertised);
+            if !addresses.any(|address| address.ip() == *ip) {
+                problems.add(path("address_on"), ip, "one of the instance's addresses");
+            }
         }
     }
 }

@@ -49,3 +49,25 @@ fn skew_and_down_interval_follow_section_6_1() {
     let v2 = config.version(Version::V2).build().expect("a configuration");
     assert_eq!(v2.active_down(priority(100), Duration::from_secs(2)).as_micros(), 6_609_375);
 }
+
+#[test]
+fn a_virtual_mac_is_one_instances_and_an_address_elsewhere_is_one_of_the_instance() {
+    let router = || {
+        let address: VirtualAddress = "192.0.2.10/24".parse().expect("an address");
+        RouterConfig::builder(51).address(address).build().expect("valid")
+    };
+    let other: VirtualAddress = "192.0.2.11/24".parse().expect("an address");
+    let other = RouterConfig::builder(51).address(other).build().expect("valid");
+    let error = HostConfig::builder()
+        .instance(Instance::new("a", "eth0", router()).virtual_mac(true))
+        .instance(
+            Instance::new("b", "eth1", other)
+                .virtual_mac(true)
+                .address_on("192.0.2.99".parse().expect("an address"), "eth2"),
+        )
+        .build()
+        .expect_err("two problems");
+    let text = error.to_string();
+    assert!(text.contains("instance.b.virtual_mac"), "{text}");
+    assert!(text.contains("instance.b.address_on"), "{text}");
+}

@@ -336,6 +336,10 @@ impl Router {
         reason: Reason,
         out: &mut Vec<Output>,
     ) {
+        // One that stops has said goodbye, and must not come back from the fault.
+        if let State::Leaving { next: After::Initialize, .. } = self.state {
+            return self.leave(After::Initialize, reason, out);
+        }
         let held = self.state().holds();
         if self.state() == StateName::Active {
             self.part_from_rival(out);

@@ -250,6 +250,11 @@ impl Router {
         out.into_iter().filter_map(sent).collect()
     }
 
+    /// Goes on with another address to send from, as when its interface is a new one.
+    pub(in crate::vrrp) const fn set_source(&mut self, source: IpAddr) {
+        self.source = source;
+    }
+
     /// Makes the router one of a group: when its time has come it waits for
     /// [`Input::GroupActive`].
     pub(in crate::vrrp) const fn set_grouped(&mut self, grouped: bool) {

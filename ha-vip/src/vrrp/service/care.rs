@@ -8,6 +8,8 @@ use std::time::Duration;
 use ha_core::time::Instant;
 
 use super::Service;
+use super::station::Station;
+use crate::address::VirtualAddress;
 use crate::guardian::{Guardian, Will, WillPacket};
 use crate::vrrp::effects::Destination;
 use crate::vrrp::router::Router;
@@ -32,14 +34,19 @@ pub(super) struct Care {
     guardian: Option<Guardian>,
     /// The will is to be written anew.
     changed: bool,
-    /// How often the leases of addresses begin anew, and when that is next.
+    /// The shortest lease of a backend, and when all begin anew.
     every: Option<Duration>,
     pub(super) renew_at: Option<Instant>,
 }
 
 impl Care {
-    pub(super) const fn new(guarded: Option<Guarded>, lease: Option<Duration>) -> Self {
-        Self { guarded, guardian: None, changed: true, every: lease, renew_at: None }
+    pub(super) const fn new(guarded: Option<Guarded>) -> Self {
+        Self { guarded, guardian: None, changed: true, every: None, renew_at: None }
+    }
+
+    /// A backend says how long its addresses stay by themselves.
+    pub(super) fn note_lease(&mut self, lease: Option<Duration>) {
+        self.every = self.every.into_iter().chain(lease).min();
     }
 
     pub(super) const fn note_change(&mut self) {
@@ -86,7 +93,8 @@ impl Service {
         };
         if self.care.renew_at.is_none_or(|at| at <= now) {
             self.care.renew_at = Some(now + every / 3);
-            for station in &mut self.stations {
+            let leased = |station: &&mut Station| station.ground.backend.lease().is_some();
+            for station in self.stations.values_mut().filter(leased) {
                 station.holder.renew();
             }
         }
@@ -116,7 +124,10 @@ impl Service {
     fn will(&mut self) -> Will {
         let mut will = Will::default();
         for (id, router) in self.host.routers().filter(|(_, router)| router.state().holds()) {
-            let Some(station) = self.stations.get_mut(id.index()) else {
+            let Some(station) = self.stations.get_mut(&id) else {
+                continue;
+            };
+            let Some(interface) = station.link().map(|link| link.interface) else {
                 continue;
             };
             for (destination, mut message) in router.will() {
@@ -130,11 +141,12 @@ impl Service {
                     (Destination::Group, IpAddr::V6(_)) => GROUP_V6.into(),
                     (Destination::Peer(to) | Destination::Routed(to), _) => to,
                 };
-                let (interface, source) = (station.link.interface, router.source());
+                let source = router.source();
                 will.packets.push(WillPacket { interface, source, destination, message });
             }
-            let interface = station.link.interface;
-            will.addresses.extend(station.addresses.iter().map(|address| (interface, *address)));
+            let ground = &station.ground;
+            let placed = |address: &VirtualAddress| (ground.index_of(*address), *address);
+            will.addresses.extend(station.addresses.iter().map(placed));
             will.linger = will.linger.max(linger(router));
         }
         will

@@ -55,6 +55,15 @@ pub enum ServiceError {
         #[source]
         source: io::Error,
     },
+    /// The interface with the virtual link-layer address could not be made.
+    #[error("cannot run a virtual router with a virtual MAC over {interface}")]
+    VirtualLink {
+        /// The base interface.
+        interface: String,
+        /// Why.
+        #[source]
+        source: crate::net::macvlan::MacVlanError,
+    },
 }
 
 impl ServiceError {

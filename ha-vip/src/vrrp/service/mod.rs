@@ -3,48 +3,52 @@
 mod builder;
 mod care;
 mod error;
+mod ground;
 mod handle;
+mod opener;
 mod proof;
 mod reload;
+mod reopen;
 mod send;
 mod station;
 mod tell;
+mod watch;
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ha_core::driver::{Alarm, Stop, Task, pause};
+use ha_core::driver::{Alarm, Stop, Task};
 use ha_core::event::Observer;
 use ha_core::machine::Machine;
 use ha_core::time::{BootClock, Clock, Instant};
 use socket2::Socket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 pub use self::builder::ServiceBuilder;
 pub use self::error::ServiceError;
 pub use self::handle::{Changes, ReloadError, RouterHandle, ServiceHandle};
 
+use self::builder::Naming;
 use self::care::Care;
 use self::handle::Command;
+use self::opener::Opener;
 use self::proof::Proofs;
-use self::station::{Station, settle_any};
+use self::station::{Station, Stations, settle_any};
+use self::watch::{Word, follow_session};
 use super::config::{HostConfig, Instance, RouterConfig, Vrid};
 use super::effects::{Heard, Input, Output, StateName};
-use super::host::{Host, HostInput, HostOutput};
+use super::host::{Host, HostInput, HostOutput, RouterId};
 use super::router::Stats;
 use super::socket::{Port, Received};
 use super::wire::extension::is_extension;
 use super::wire::{Reject, decode};
-use crate::announce::{ConflictEvent, ConflictListener};
 use crate::bfd::SessionHandle;
-use crate::bfd::wire::State;
 use crate::net::monitor::{Monitor, NetEvent, Subscription};
-use crate::track::{Tracker, Verdict};
 
 /// Commands and verdicts that wait for the driver; more are refused by making the caller wait.
 const COMMANDS: usize = 64;
@@ -52,9 +56,6 @@ const COMMANDS: usize = 64;
 /// How many waiting packets are taken in before timers are looked at again: adverts of a thousand
 /// routers, and an end to a flood.
 const BACKLOG: usize = 4_096;
-
-/// How long a tracker that failed is left alone.
-const TRACKER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Virtual routers on interfaces, ready to run.
 ///
@@ -79,20 +80,26 @@ const TRACKER_PAUSE: Duration = Duration::from_secs(1);
 pub struct Service {
     host: Host,
     ports: Vec<Port>,
-    /// By the routers' ids, which begin at 0 and are never used again.
-    stations: Vec<Station>,
-    trackers: Vec<Box<dyn Tracker>>,
+    stations: Stations,
+    opener: Arc<Opener>,
+    naming: Naming,
+    /// By name; each ends when it is dropped.
+    trackers: BTreeMap<String, Task<()>>,
     detectors: Vec<SessionHandle>,
-    /// Ends what the trackers and `news` hear when it is dropped.
-    _monitor: Monitor,
+    monitor: Monitor,
     news: Subscription,
     proofs: Proofs,
     care: Care,
     alarm: Alarm,
     observer: Arc<dyn Observer>,
     commands: mpsc::Receiver<Command>,
-    handle: ServiceHandle,
+    sender: mpsc::Sender<Command>,
+    heard: mpsc::Receiver<Word>,
+    words: mpsc::Sender<Word>,
+    published: tokio::sync::watch::Sender<Arc<[RouterHandle]>>,
     unsent: u64,
+    /// Interfaces that are being removed.
+    farewells: Vec<Task<()>>,
     /// Sends by whatever way there is; opened when the first goodbye needs it.
     routed: Option<Socket>,
 }
@@ -105,18 +112,8 @@ enum Woke {
     Word(Word),
     News(NetEvent),
     Unguarded,
-    Settled(usize, crate::holder::Settled),
+    Settled(RouterId, crate::holder::Settled),
     Packet(usize, io::Result<Option<Received>>),
-}
-
-/// What trackers and detectors say.
-#[derive(Debug)]
-enum Word {
-    Verdict(String, Verdict),
-    /// This neighbour is gone.
-    Lost(IpAddr),
-    /// Another host claims an address of this station, or no longer does.
-    Conflict(usize, ConflictEvent),
 }
 
 impl Service {
@@ -145,11 +142,9 @@ impl Service {
     /// Tells `observer` of each event, under the name `subject`, such as this node's.
     #[must_use]
     pub fn observed(mut self, subject: impl Into<String>, observer: Arc<dyn Observer>) -> Self {
-        let subject = subject.into();
-        let alone = self.stations.len() == 1;
-        for station in &mut self.stations {
-            let name = station.instance.name();
-            station.subject = if alone { subject.clone() } else { format!("{subject} {name}") };
+        self.naming.subject = Some(subject.into());
+        for station in self.stations.values_mut() {
+            station.subject = self.naming.of(&station.instance);
         }
         self.observer = observer;
         self
@@ -162,13 +157,17 @@ impl Service {
     /// When the service has no router at all.
     #[must_use]
     pub fn handle(&self) -> RouterHandle {
-        self.handle.routers[0].clone()
+        self.published.borrow()[0].clone()
     }
 
     /// A handle to all routers; cheap to clone.
     #[must_use]
     pub fn handles(&self) -> ServiceHandle {
-        self.handle.clone()
+        ServiceHandle {
+            routers: self.published.subscribe(),
+            commands: self.sender.clone(),
+            opener: Arc::clone(&self.opener),
+        }
     }
 
     /// Runs as a task on the current tokio runtime.
@@ -196,16 +195,12 @@ impl Service {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Stats, ServiceError> {
         let clock = BootClock::new();
-        let (sender, mut words) = mpsc::channel(COMMANDS);
-        let trackers = std::mem::take(&mut self.trackers).into_iter();
-        let mut tasks: Vec<Task<()>> = trackers.map(|tracker| follow(tracker, &sender)).collect();
-        tasks.extend(
-            std::mem::take(&mut self.detectors).into_iter().map(|d| follow_session(d, &sender)),
-        );
-        for (index, station) in self.stations.iter_mut().enumerate() {
-            let state = station.state.subscribe();
-            let listener = station.listener.take().into_iter();
-            tasks.extend(listener.map(|listener| listen(listener, state.clone(), index, &sender)));
+        let detectors = std::mem::take(&mut self.detectors).into_iter();
+        // They end when they are dropped.
+        let _detecting: Vec<Task<()>> =
+            detectors.map(|session| follow_session(session, &self.words)).collect();
+        for station in self.stations.values_mut() {
+            station.listen(&self.words);
         }
         let mut out = Vec::new();
         let mut stopping = false;
@@ -220,10 +215,10 @@ impl Service {
             let woke = tokio::select! { biased;
                 () = &mut stop, if !stopping => Woke::Stop,
                 Some(command) = self.commands.recv() => Woke::Command(command),
-                Some(word) = words.recv() => Woke::Word(word),
+                Some(word) = self.heard.recv() => Woke::Word(word),
                 event = self.news.next() => Woke::News(event),
                 () = self.care.guardian_ended() => Woke::Unguarded,
-                (index, settled) = settle_any(&mut self.stations) => Woke::Settled(index, settled),
+                (id, settled) = settle_any(&mut self.stations) => Woke::Settled(id, settled),
                 (index, packet) = receive_any(&mut self.ports) => Woke::Packet(index, packet),
                 waited = self.alarm.until(deadline) => {
                     waited.map_err(|source| self.timer_error(source))?;
@@ -238,21 +233,24 @@ impl Service {
             self.take(now, woke, &mut out);
             self.look_for_proof(now, &mut out);
             self.renew_leases(now);
+            self.seek(now);
             self.host.tick(now, &mut out);
             self.perform(now, &mut out);
+            self.clear_out();
         }
+        self.remove_all_virtual().await;
         self.care.dismiss();
         Ok(self.host.routers().fold(Stats::default(), |sum, (_, router)| sum.plus(router.stats())))
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let own = [self.proofs.look_at(), self.care.renew_at];
+        let own = [self.proofs.look_at(), self.care.renew_at, self.look_at()];
         own.into_iter().flatten().chain(self.host.deadline()).min()
     }
 
     fn is_done(&self) -> bool {
         self.host.routers().all(|(_, router)| router.state() == StateName::Initialize)
-            && self.stations.iter().all(|station| station.holder.is_settled())
+            && self.stations.values().all(|station| station.holder.is_settled())
     }
 
     fn take_packet(&mut self, now: Instant, woke: Woke, out: &mut Vec<HostOutput>) -> Option<Woke> {
@@ -270,33 +268,41 @@ impl Service {
     fn take(&mut self, now: Instant, woke: Option<Woke>, out: &mut Vec<HostOutput>) {
         match woke {
             Some(Woke::Stop) => self.host.handle(now, HostInput::All(Input::Stop), out),
-            Some(Woke::Command(Command::Input(id, input))) => {
-                self.host.handle(now, HostInput::Router(id, input), out);
-            }
-            Some(Woke::Command(Command::Reload(config, reply))) => {
-                let changed = self.reload(now, &config, out);
-                // Nobody waits for the answer any more: it was given up.
-                drop(reply.send(changed));
-            }
-            Some(Woke::Word(Word::Verdict(name, verdict))) => {
-                self.host.handle(now, HostInput::Verdict(name, verdict), out);
-            }
-            Some(Woke::Word(Word::Lost(peer))) => {
-                self.host.handle(now, HostInput::All(Input::PeerLost(peer)), out);
-            }
-            Some(Woke::Word(Word::Conflict(index, event))) => {
-                self.tell_conflict(now, index, &event);
-            }
+            Some(Woke::Command(command)) => self.take_command(now, command, out),
+            Some(Woke::Word(word)) => self.take_word(now, word, out),
             Some(Woke::News(event)) => self.take_news(now, &event, out),
-            Some(Woke::Settled(index, settled)) => {
-                let id = self.handle.routers.get(index).map(|handle| handle.id);
-                let input = self.tell_settled(now, index, settled);
-                if let (Some(id), Some(input)) = (id, input) {
+            Some(Woke::Settled(id, settled)) => {
+                if let Some(input) = self.tell_settled(now, id, settled) {
                     self.host.handle(now, HostInput::Router(id, input), out);
                 }
             }
             Some(Woke::Unguarded) => self.care.lose_guardian(),
             Some(Woke::Alarm | Woke::Packet(..)) | None => {}
+        }
+    }
+
+    fn take_command(&mut self, now: Instant, command: Command, out: &mut Vec<HostOutput>) {
+        // Nobody may wait for an answer any more: it was given up.
+        match command {
+            Command::Input(id, input) => {
+                self.host.handle(now, HostInput::Router(id, input), out);
+            }
+            Command::Plan(config, reply) => drop(reply.send(self.plan(&config))),
+            Command::Reload(reload, reply) => drop(reply.send(self.reload(now, *reload, out))),
+            Command::Snapshot(reply) => drop(reply.send(self.snapshot(now))),
+        }
+    }
+
+    fn take_word(&mut self, now: Instant, word: Word, out: &mut Vec<HostOutput>) {
+        match word {
+            Word::Verdict(name, verdict) => {
+                self.host.handle(now, HostInput::Verdict(name, verdict), out);
+            }
+            Word::Lost(peer) => {
+                self.host.handle(now, HostInput::All(Input::PeerLost(peer)), out);
+            }
+            Word::Conflict(id, event) => self.tell_conflict(now, id, &event),
+            Word::Opened(id, opened) => self.move_to(now, id, opened, out),
         }
     }
 
@@ -321,7 +327,7 @@ impl Service {
         let (link, heard) = (port.link(), port.heard(received));
         let vrid = heard.message.get(1).copied().and_then(Vrid::new);
         let id = vrid.and_then(|vrid| self.host.find(link, vrid));
-        let station = id.and_then(|id| self.stations.get_mut(id.index()));
+        let station = id.and_then(|id| self.stations.get_mut(&id));
         if let (Some(id), Some(station)) = (id, station)
             && let Err(why) = authenticate(station, heard)
         {
@@ -340,33 +346,34 @@ impl Service {
 
     fn take_news(&mut self, now: Instant, event: &NetEvent, out: &mut Vec<HostOutput>) {
         match event {
-            NetEvent::Link { index, running, .. } => {
+            NetEvent::Link { index, running, name, .. } => {
                 let came_back = self.proofs.link(*index, *running, now);
                 if came_back {
                     self.tell_link(now, *index, &Input::LinkUnproven, out);
                 }
                 // IPv6 addresses do not survive an interface that is set down.
-                for station in self.stations_on(*index) {
+                let stations = self.stations.values_mut();
+                for station in stations.filter(|station| station.ground.is_on(*index)) {
                     station.holder.resync();
                 }
+                self.find_link(now, *index, name);
             }
+            NetEvent::LinkGone { index, .. } => self.lose_link(now, *index),
+            NetEvent::AddressAdded { .. } => self.look_soon(now),
             NetEvent::AddressRemoved { index, address } => {
-                for station in self.stations_on(*index) {
+                let stations = self.stations.values_mut();
+                for station in stations.filter(|station| station.ground.is_on(*index)) {
                     station.holder.address_removed(*address);
                 }
             }
             NetEvent::Overrun => {
-                for station in &mut self.stations {
+                for station in self.stations.values_mut() {
                     station.holder.resync();
                 }
+                self.look_soon(now);
             }
-            NetEvent::LinkGone { .. } | NetEvent::AddressAdded { .. } | NetEvent::RoutesChanged => {
-            }
+            NetEvent::RoutesChanged => {}
         }
-    }
-
-    fn stations_on(&mut self, interface: u32) -> impl Iterator<Item = &mut Station> {
-        self.stations.iter_mut().filter(move |station| station.link.interface == interface)
     }
 
     /// Looks whether silent links have spoken, if it is time to.
@@ -383,17 +390,15 @@ impl Service {
         input: &Input,
         out: &mut Vec<HostOutput>,
     ) {
-        for handle in self.handle.routers.iter() {
-            let station = self.stations.get(handle.id.index());
-            if station.is_some_and(|station| station.link.interface == interface) {
-                self.host.handle(now, HostInput::Router(handle.id, input.clone()), out);
-            }
+        let on = |(id, station): (&RouterId, &Station)| station.is_on(interface).then_some(*id);
+        for id in self.stations.iter().filter_map(on).collect::<Vec<_>>() {
+            self.host.handle(now, HostInput::Router(id, input.clone()), out);
         }
     }
 
     fn perform(&mut self, now: Instant, out: &mut Vec<HostOutput>) {
         for (id, output) in out.drain(..) {
-            let Some(station) = self.stations.get_mut(id.index()) else {
+            let Some(station) = self.stations.get_mut(&id) else {
                 continue;
             };
             match output {
@@ -456,90 +461,4 @@ async fn receive_any(ports: &mut [Port]) -> (usize, io::Result<Option<Received>>
         Poll::Pending
     })
     .await
-}
-
-/// Runs a tracker for as long as the task lives; each verdict goes to the driver.
-fn follow(mut tracker: Box<dyn Tracker>, to: &mpsc::Sender<Word>) -> Task<()> {
-    let to = to.clone();
-    Task::spawn(|mut stop| async move {
-        let told = async {
-            loop {
-                let (verdict, failed) = match tracker.changed().await {
-                    Ok(verdict) => (verdict, false),
-                    Err(error) => {
-                        tracing::warn!(%error, tracker = tracker.name(), "tracker failed");
-                        (Verdict::Unknown, true)
-                    }
-                };
-                let sent = to.send(Word::Verdict(tracker.name().to_owned(), verdict)).await;
-                if sent.is_err() || (failed && pause(TRACKER_PAUSE).await.is_err()) {
-                    return;
-                }
-            }
-        };
-        tokio::select! { biased;
-            () = stop.wait() => {}
-            () = told => {}
-        }
-    })
-}
-
-/// Watches a BFD session for as long as the task lives, and tells when its peer is lost. A session
-/// that a person took down at the other end says nothing of that host (RFC 5882, section 4.2).
-fn follow_session(session: SessionHandle, to: &mpsc::Sender<Word>) -> Task<()> {
-    let to = to.clone();
-    Task::spawn(|mut stop| async move {
-        let told = async {
-            let mut known = session.state();
-            while let Ok(state) = session.changed(known).await {
-                let lost = known == State::Up && session.remote_state() != State::AdminDown;
-                let peer = session.peer();
-                if lost && to.send(Word::Lost(peer)).await.is_err() {
-                    return;
-                }
-                known = state;
-            }
-        };
-        tokio::select! { biased;
-            () = stop.wait() => {}
-            () = told => {}
-        }
-    })
-}
-
-/// Listens for conflicts for as long as the task lives, while the router holds its addresses.
-fn listen(
-    mut listener: ConflictListener,
-    mut state: watch::Receiver<StateName>,
-    station: usize,
-    to: &mpsc::Sender<Word>,
-) -> Task<()> {
-    let to = to.clone();
-    Task::spawn(move |mut stop| async move {
-        loop {
-            if state.borrow_and_update().holds() {
-                listener.hold();
-            } else {
-                listener.release();
-            }
-            let event = tokio::select! { biased;
-                () = stop.wait() => return,
-                changed = state.changed() => match changed {
-                    Ok(()) => continue,
-                    Err(_) => return,
-                },
-                event = listener.next() => event,
-            };
-            let sent = match event {
-                Ok(event) => to.send(Word::Conflict(station, event)).await.is_ok(),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot listen for conflicts");
-                    pause(TRACKER_PAUSE).await.is_ok()
-                }
-            };
-            if !sent {
-                return;
-            }
-        }
-    })
 }

@@ -12,7 +12,7 @@ const EVERY: Duration = Duration::from_millis(50);
 const COUNTERS: &str = "/proc/thread-self/net/dev";
 
 /// The links that adverts go over, and which of them have been silent since their carrier came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Proofs {
     links: BTreeMap<u32, Link>,
     look_at: Option<Instant>,
@@ -27,18 +27,25 @@ struct Link {
 }
 
 impl Proofs {
-    /// The links by index and name. One that has received anything since it exists is proven.
-    pub(super) fn new<'a>(links: impl Iterator<Item = (u32, &'a str)>) -> Self {
-        let counters = read_counters();
-        let link = |name: &str| {
-            // A counter that cannot be read proves nothing, and must hold nobody up.
-            let received = counters.get(name).copied();
-            let silent_at = (received == Some(0)).then_some(0);
-            Link { name: name.to_owned(), running: true, silent_at }
-        };
-        let links: BTreeMap<_, _> = links.map(|(index, name)| (index, link(name))).collect();
-        let silent = links.values().any(|link| link.silent_at.is_some());
-        Self { links, look_at: silent.then_some(Instant::ZERO) }
+    /// Takes another link in; true when it has not received anything since it exists, and is not
+    /// proven therefore.
+    pub(super) fn add(&mut self, index: u32, name: &str, now: Instant) -> bool {
+        if self.links.contains_key(&index) {
+            return false;
+        }
+        // A counter that cannot be read proves nothing, and must hold nobody up.
+        let silent = read_counters().get(name) == Some(&0);
+        let silent_at = silent.then_some(0);
+        self.links.insert(index, Link { name: name.to_owned(), running: true, silent_at });
+        if silent {
+            self.look_at = Some(now);
+        }
+        silent
+    }
+
+    /// Forgets a link that is gone.
+    pub(super) fn remove(&mut self, index: u32) {
+        self.links.remove(&index);
     }
 
     /// The links that have been silent so far.
@@ -116,7 +123,8 @@ mod tests {
     #[test]
     fn a_link_that_comes_back_is_not_proven_before_it_is_heard() {
         let at = Instant::from_secs;
-        let mut proofs = Proofs::new([(1, "lo")].into_iter());
+        let mut proofs = Proofs::default();
+        proofs.add(1, "lo", at(0));
         assert!(!proofs.link(1, true, at(1)), "it never went");
         assert!(!proofs.link(1, false, at(2)));
         assert!(proofs.link(1, true, at(3)));

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use super::station::Station;
 use super::{Service, wall};
 use crate::vrrp::effects::Destination;
 use crate::vrrp::host::RouterId;
@@ -15,7 +16,7 @@ impl Service {
         let Some(source) = self.host.router(id).map(Router::source) else {
             return;
         };
-        let Some(station) = self.stations.get_mut(id.index()) else {
+        let Some(station) = self.stations.get_mut(&id) else {
             return;
         };
         if let Some(authenticator) = &mut station.authenticator {
@@ -45,7 +46,7 @@ impl Service {
         to: IpAddr,
         message: &[u8],
     ) -> io::Result<()> {
-        let link = self.stations.get(id.index()).map(|station| station.link);
+        let link = self.stations.get(&id).and_then(Station::link);
         let port = self.ports.iter_mut().find(|port| Some(port.link()) == link);
         port.ok_or(io::ErrorKind::NotFound)?.send(from, to, message)
     }

@@ -4,21 +4,32 @@ use ha_core::event::{Event, EventKind};
 use ha_core::time::Instant;
 
 use super::Service;
+use super::station::Station;
 use crate::announce::ConflictEvent;
 use crate::holder::Settled;
 use crate::vrrp::VRRP_PROTOCOL;
 use crate::vrrp::effects::{Input, RouterEvent};
 use crate::vrrp::host::RouterId;
+use crate::vrrp::snapshot::{RouterSnapshot, Snapshot};
 
 impl Service {
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let routers = self.host.routers().filter_map(|(id, router)| {
+            let Station { instance, holder, .. } = self.stations.get(&id)?;
+            let settled = holder.is_settled();
+            Some(RouterSnapshot::new(now, instance, router, self.host.tally(id), settled))
+        });
+        Snapshot { routers: routers.collect(), unsent: self.unsent }
+    }
+
     /// Tells of addresses that were put on or taken off; a failure is the router's to act upon.
     pub(super) fn tell_settled(
         &self,
         now: Instant,
-        station: usize,
+        id: RouterId,
         settled: Settled,
     ) -> Option<Input> {
-        let station = self.stations.get(station)?;
+        let station = self.stations.get(&id)?;
         let observe = |kind| self.observer.observe(&Event::new(now, &station.subject, kind));
         let addresses = station.addresses.iter().map(ToString::to_string);
         match settled {
@@ -36,8 +47,8 @@ impl Service {
     }
 
     /// Tells who else claims an address, with both link-layer addresses.
-    pub(super) fn tell_conflict(&self, now: Instant, station: usize, event: &ConflictEvent) {
-        let Some(station) = self.stations.get(station) else {
+    pub(super) fn tell_conflict(&self, now: Instant, id: RouterId, event: &ConflictEvent) {
+        let Some(station) = self.stations.get(&id) else {
             return;
         };
         let subject = &station.subject;
@@ -59,7 +70,7 @@ impl Service {
     }
 
     pub(super) fn tell(&self, now: Instant, id: RouterId, event: &RouterEvent) {
-        let Some(station) = self.stations.get(id.index()) else {
+        let Some(station) = self.stations.get(&id) else {
             return;
         };
         let subject = &station.subject;

@@ -7,12 +7,14 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-/// A connection that speaks in lines.
+/// A connection that speaks in lines of bounded length.
 #[derive(Debug)]
-pub(super) struct Lines(BufReader<UnixStream>);
+pub struct Lines(BufReader<UnixStream>);
 
 impl Lines {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    /// Speaks in lines on this connection.
+    #[must_use]
+    pub fn new(stream: UnixStream) -> Self {
         Self(BufReader::new(stream))
     }
 
@@ -20,11 +22,16 @@ impl Lines {
         UnixStream::connect(socket).await.map(Self::new)
     }
 
-    /// The next line that is not empty; `None` at the end. [`io::ErrorKind::FileTooLarge`] if it
-    /// has more than `limit` bytes.
+    /// The next line that is not empty, with its end; `None` at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::FileTooLarge`] if it has more than `limit` bytes, and the system's.
+    ///
+    /// # Cancel safety
     ///
     /// Not cancel safe: part of a line may be lost.
-    pub(super) async fn read(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    pub async fn read(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         loop {
             let mut line = Vec::new();
@@ -41,29 +48,33 @@ impl Lines {
         }
     }
 
-    /// Writes a value as a line.
+    /// Writes a line that has its end.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    ///
+    /// # Cancel safety
     ///
     /// Not cancel safe: part of the line may have been written.
-    pub(super) async fn write(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.send(encode(value)?).await
-    }
-
-    /// Writes a line that was encoded.
-    pub(super) async fn send(&mut self, line: Vec<u8>) -> io::Result<()> {
-        self.0.get_mut().write_all(&line).await
+    pub async fn send(&mut self, line: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(line).await
     }
 
     /// Waits until the other side will say no more; for ever if it says more.
     ///
+    /// # Cancel safety
+    ///
     /// Cancel safe.
-    pub(super) async fn ended(&mut self) {
+    pub async fn ended(&mut self) {
         if matches!(self.0.fill_buf().await, Ok([_, ..])) {
             std::future::pending::<()>().await;
         }
     }
 
     /// Whether the other side is there and has said nothing that was not asked for.
-    pub(super) fn is_idle(&self) -> bool {
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
         let nothing = |read: io::Result<usize>| {
             read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         };
@@ -71,6 +82,7 @@ impl Lines {
     }
 }
 
+/// A value as a line.
 pub(super) fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
