@@ -54,10 +54,13 @@ pub mod announce;
 pub mod backend;
 pub mod bfd;
 pub mod carp;
+#[cfg(feature = "tokio")]
+mod child;
 #[cfg(feature = "netlink")]
 pub mod guardian;
 #[cfg(feature = "tokio")]
 mod holder;
+#[cfg(feature = "tokio")]
 pub mod keepalived;
 mod manager;
 pub mod net;
@@ -68,3 +71,13 @@ pub use address::{AddressError, VirtualAddress};
 #[cfg(feature = "tokio")]
 pub use manager::MemoryVip;
 pub use manager::{Holding, VipError, VipManager};
+
+/// The code of the README, so that it is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+/// The code of the guide, so that it is compiled.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../docs/guide/floating-address.md")]
+mod guide {}

@@ -13,6 +13,8 @@ mod hostile;
 #[cfg(test)]
 mod keepalived;
 #[cfg(test)]
+mod keepalived_site;
+#[cfg(test)]
 mod operate;
 #[cfg(test)]
 mod rig;

@@ -1,7 +1,6 @@
 //! Addresses that commands put there: a cloud's API, a router's configuration.
 
 mod config;
-mod run;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,9 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::config::CommandBackendBuilder;
-use self::run::{Run, Stream};
 use super::{AddressBackend, BackendError};
 use crate::address::VirtualAddress;
+use crate::child::{Spec, Stream};
 
 /// Runs a command of the user for each address that is to come or go.
 ///
@@ -65,14 +64,15 @@ impl CommandBackend {
         address: Option<VirtualAddress>,
         stream: Stream,
     ) -> Result<String, BackendError> {
-        let argv = self.config.expand(template, address);
-        let program = argv.first().cloned().unwrap_or_default();
+        let mut argv = self.config.expand(template, address).into_iter();
+        let program = argv.next().unwrap_or_default();
+        let mut spec = Spec::new(program.clone().into());
+        spec.args.extend(argv.map(Into::into));
+        let environment = self.config.environment.iter();
+        spec.environment = environment.map(|(key, value)| (key.into(), value.into())).collect();
         let limit = self.config.timeout;
         let failed = |source| BackendError::Command { program: program.clone(), source };
-        let ended = Run::start(argv, self.config.environment.clone(), stream)
-            .within(limit)
-            .await
-            .map_err(failed)?;
+        let ended = spec.run_within(stream, limit).await.map_err(failed)?;
         let Some((status, text)) = ended else {
             return Err(BackendError::NoAnswer { program, limit });
         };

@@ -1,7 +1,6 @@
 //! Tracks what a command says.
 
 mod config;
-mod run;
 
 use std::io;
 
@@ -12,9 +11,9 @@ use ha_core::time::{BootClock, Clock, Instant};
 use tokio::task::JoinHandle;
 
 pub use self::config::CommandBuilder;
-use self::run::{Run, Started};
 use super::health::verdict;
 use super::{TrackError, Tracker, Verdict};
+use crate::child::{Run, Started, Stream};
 
 /// Tracks what a command says (keepalived's `vrrp_script`): exit status 0 is up, any other down.
 ///
@@ -103,7 +102,7 @@ impl CommandTracker {
                 late = alarm.until(self.late_at) => { late?; Step::Late }
             },
             Phase::Running(run) => tokio::select! { biased;
-                exited = run.exited() => Step::Exited(exited),
+                exited = run.exited() => Step::Exited(exited.map(|status| status.success())),
                 late = alarm.until(self.late_at) => { late?; Step::Late }
             },
         })
@@ -112,11 +111,12 @@ impl CommandTracker {
     fn take(&mut self, step: Step) {
         match step {
             Step::Due => {
-                let (now, config) = (BootClock::new().now(), self.config.clone());
+                let (now, spec) = (BootClock::new().now(), self.config.spec.clone());
                 self.run_at = now + self.config.interval;
                 self.late_at = Some(now + self.config.timeout);
                 // A file system that hangs must not hang the runtime.
-                let starting = tokio::task::spawn_blocking(move || Started::start(&config));
+                let start = move || Started::start(&spec, Stream::Nothing);
+                let starting = tokio::task::spawn_blocking(start);
                 self.phase = Phase::Starting(starting);
             }
             Step::Late => {

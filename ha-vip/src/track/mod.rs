@@ -43,6 +43,8 @@ mod tracker;
 mod weight;
 
 #[cfg(feature = "tokio")]
+mod bfd;
+#[cfg(feature = "tokio")]
 mod command;
 #[cfg(feature = "tokio")]
 mod debounce;
@@ -63,6 +65,8 @@ mod route_match;
 #[cfg(feature = "tokio")]
 mod watch;
 
+#[cfg(feature = "tokio")]
+pub use bfd::BfdTracker;
 #[cfg(feature = "tokio")]
 pub use command::{CommandBuilder, CommandTracker};
 #[cfg(feature = "tokio")]

@@ -12,6 +12,8 @@ mod effects;
 mod host;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "tokio")]
+pub mod notify;
 mod router;
 #[cfg(feature = "netlink")]
 mod service;

@@ -7,8 +7,8 @@ use ha_core::config::{ConfigError, Problems};
 
 use super::{CommandBackend, LONGEST};
 use crate::address::VirtualAddress;
+use crate::child::PATH;
 
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const PLACES: [&str; 4] = ["{address}", "{ip}", "{prefix}", "{interface}"];
 
 /// Builds a [`CommandBackend`].

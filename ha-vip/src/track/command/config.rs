@@ -1,6 +1,5 @@
 //! What command to run, and when.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -8,21 +7,18 @@ use ha_core::config::{ConfigError, Problems};
 use ha_core::health::RiseFall;
 
 use super::CommandTracker;
+use crate::child::Spec;
 
 const MIN: Duration = Duration::from_millis(1);
 /// A day: longer is a mistake of the unit.
 const MAX: Duration = Duration::from_hours(24);
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Builds a [`CommandTracker`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CommandBuilder {
     name: String,
-    pub(super) program: OsString,
-    pub(super) args: Vec<OsString>,
-    pub(super) environment: BTreeMap<OsString, OsString>,
-    pub(super) user: Option<(u32, u32)>,
+    pub(super) spec: Spec,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
     timeout_is_set: bool,
@@ -35,10 +31,7 @@ impl CommandBuilder {
         let interval = Duration::from_secs(1);
         Self {
             name,
-            program,
-            args: Vec::new(),
-            environment: BTreeMap::from([("PATH".into(), PATH.into())]),
-            user: None,
+            spec: Spec::new(program),
             interval,
             timeout: interval,
             timeout_is_set: false,
@@ -49,21 +42,21 @@ impl CommandBuilder {
 
     /// Adds arguments, each as it is: no shell looks at them.
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(Into::into));
+        self.spec.args.extend(args.into_iter().map(Into::into));
         self
     }
 
     /// Sets an environment variable. There are no others but `PATH`, which is
     /// `/usr/sbin:/usr/bin:/sbin:/bin` by default.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.insert(key.into(), value.into());
+        self.spec.environment.insert(key.into(), value.into());
         self
     }
 
     /// Runs it as this user and group, without any other groups (keepalived's `user`); default:
     /// as this program. Needs to be root.
     pub const fn run_as(mut self, user: u32, group: u32) -> Self {
-        self.user = Some((user, group));
+        self.spec.user = Some((user, group));
         self
     }
 
@@ -105,12 +98,10 @@ impl CommandBuilder {
             self.timeout = self.interval;
         }
         let mut problems = Problems::new();
-        if self.program.is_empty() {
+        if self.spec.program.is_empty() {
             problems.add("command", "\"\"", "a program");
         }
-        let strings = [&self.program].into_iter().chain(&self.args);
-        let strings = strings.chain(self.environment.iter().flat_map(|(key, value)| [key, value]));
-        for string in strings {
+        for string in self.spec.strings() {
             if string.as_encoded_bytes().contains(&0) {
                 problems.add("command", string.display(), "no NUL byte in it");
             }

@@ -160,6 +160,11 @@ impl SyncGroup {
     pub fn members(&self) -> &[String] {
         &self.members
     }
+
+    /// What every member depends on.
+    pub fn tracked(&self) -> &[Tracked] {
+        &self.tracked
+    }
 }
 
 /// All virtual routers of one host, complete and checked.
