@@ -50,6 +50,10 @@ enum Subject {
     OursWithBfd,
     /// With the other named as kin, and beats every 3 ms.
     OursWithBeats,
+    /// With the other named as kin over a second network.
+    OursWithSecondPath,
+    /// With a guardian process.
+    OursGuarded,
     Keepalived,
 }
 
@@ -61,6 +65,8 @@ enum Event {
     Cut,
     /// The active one stands still and is cut off for a second, as a paused virtual machine.
     Freeze,
+    /// The active one's process is killed; its kernel goes on.
+    Kill,
     /// The active one's link loses its carrier.
     Linkdown,
     /// The active one stands still for a second; its kernel goes on.
@@ -71,17 +77,43 @@ enum Event {
     Split,
     /// The active one is stopped in order (SIGTERM).
     Stop,
+    /// The active one is asked to hand over, and goes on as the backup.
+    Switchover,
 }
 
 impl Event {
+    /// Who can be measured.
+    fn subjects(self) -> Vec<Subject> {
+        match self {
+            Self::Crash => vec![
+                Subject::Ours,
+                Subject::Keepalived,
+                Subject::OursWithBfd,
+                Subject::OursWithBeats,
+            ],
+            Self::Kill => vec![Subject::Ours, Subject::Keepalived, Subject::OursGuarded],
+            Self::Linkdown => vec![Subject::Ours, Subject::Keepalived, Subject::OursWithSecondPath],
+            // keepalived has no such command.
+            Self::Switchover => vec![Subject::Ours],
+            Self::Cut | Self::Freeze | Self::Pause | Self::Restart | Self::Split | Self::Stop => {
+                vec![Subject::Ours, Subject::Keepalived]
+            }
+        }
+    }
+
     /// Whether things are put right again, so that what follows counts, too.
     const fn heals(self) -> bool {
         matches!(self, Self::Cut | Self::Freeze | Self::Pause | Self::Split)
     }
 
+    /// Whether the kernel of the active one goes on and is to lose the address.
+    const fn leaves_the_kernel(self) -> bool {
+        matches!(self, Self::Kill | Self::Linkdown | Self::Stop | Self::Switchover)
+    }
+
     /// Whether the active one falls silent without a word.
     const fn is_silent(self) -> bool {
-        matches!(self, Self::Crash | Self::Cut | Self::Freeze | Self::Linkdown)
+        matches!(self, Self::Crash | Self::Cut | Self::Freeze | Self::Kill | Self::Linkdown)
     }
 }
 
@@ -91,6 +123,8 @@ impl fmt::Display for Subject {
             Self::Ours => "vrrp-router",
             Self::OursWithBfd => "vrrp-router, BFD 3 × 3 ms",
             Self::OursWithBeats => "vrrp-router, beats 3 ms",
+            Self::OursWithSecondPath => "vrrp-router, second path",
+            Self::OursGuarded => "vrrp-router, guardian",
             Self::Keepalived => "keepalived",
         })
     }
@@ -112,6 +146,10 @@ struct Run {
     gap_after: Duration,
     /// From the heal until only one host held the address.
     settled: Duration,
+    /// From the event until the former active one's kernel had not the address any more.
+    stale: Option<Duration>,
+    /// Probes that were never answered.
+    lost: usize,
 }
 
 fn main() -> Result<(), Failure> {
@@ -125,16 +163,13 @@ fn main() -> Result<(), Failure> {
     println!("Client gaps in ms, median / largest of {} runs; 1 ms probes.", flags.runs);
     println!("keepalived: {}\n", version.lines().next().unwrap_or("unknown version"));
     println!(
-        "| adverts | event | subject | gap | gap after the heal | one holder after the heal | stranded |"
+        "| adverts | event | subject | gap | probes lost | address gone from the first after | gap after the heal | one holder after the heal | stranded |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let events = if flags.events.is_empty() { Event::value_variants() } else { &flags.events };
     for advert_ms in &flags.advert_ms {
         for event in events {
-            let mut subjects = vec![Subject::Ours, Subject::Keepalived];
-            if *event == Event::Crash {
-                subjects.extend([Subject::OursWithBfd, Subject::OursWithBeats]);
-            }
+            let subjects = event.subjects();
             // Interleaved, so that a busy minute of the machine falls on all.
             let mut runs = vec![Vec::new(); subjects.len()];
             for _ in 0..flags.runs {
@@ -153,20 +188,32 @@ fn main() -> Result<(), Failure> {
 fn row(event: Event, runs: &[Run]) -> String {
     let healed = event.heals();
     let cell = |value: fn(&Run) -> Duration| {
-        let mut values: Vec<f64> = runs.iter().map(|run| value(run).as_secs_f64() * 1e3).collect();
-        values.sort_by(f64::total_cmp);
-        let median = values.get(values.len() / 2).copied().unwrap_or_default();
-        format!("{median:.0} / {:.0}", values.last().copied().unwrap_or_default())
+        spread(runs.iter().map(|run| value(run).as_secs_f64() * 1e3).collect())
     };
     let after = |text: String| if healed { text } else { "—".to_owned() };
+    let lost = runs.iter().map(|run| run.lost).max().unwrap_or_default();
+    let gone: Option<Vec<f64>> =
+        runs.iter().map(|run| run.stale.map(|time| time.as_secs_f64() * 1e3)).collect();
+    let gone = match gone {
+        _ if !event.leaves_the_kernel() => "—".to_owned(),
+        Some(times) => spread(times),
+        None => "never".to_owned(),
+    };
     let stranded = runs.iter().filter(|run| run.gap_after > Duration::from_millis(500)).count();
     format!(
-        "{} | {} | {} | {} |",
+        "{} | {lost} | {gone} | {} | {} | {} |",
         cell(|run| run.gap),
         after(cell(|run| run.gap_after)),
         after(cell(|run| run.settled)),
         after(format!("{stranded} of {}", runs.len())),
     )
+}
+
+/// The median and the largest.
+fn spread(mut values: Vec<f64>) -> String {
+    values.sort_by(f64::total_cmp);
+    let median = values.get(values.len() / 2).copied().unwrap_or_default();
+    format!("{median:.0} / {:.0}", values.last().copied().unwrap_or_default())
 }
 
 fn run(subject: Subject, event: Event, advert_ms: u64) -> Result<Run, Failure> {
@@ -176,6 +223,8 @@ fn run(subject: Subject, event: Event, advert_ms: u64) -> Result<Run, Failure> {
     let host = |name: &str, address: &str| lab.host(name).and_then(|host| host.join(&lan, address));
     let client = host("client", "10.77.0.9/24")?;
     let (a, b) = (host("a", "10.77.0.1/24")?, host("b", "10.77.0.2/24")?);
+    let inside = lab.network("inside")?;
+    let (a, b) = (a.join(&inside, "10.78.0.1/24")?, b.join(&inside, "10.78.0.2/24")?);
     let watch = HolderWatch::start(VIP.parse()?, &[&a, &b])?;
     let _responders = [Responder::start(&a, 7)?, Responder::start(&b, 7)?];
     let first = start(subject, &a, 200, advert_ms, folder.path())?;
@@ -198,7 +247,9 @@ fn run(subject: Subject, event: Event, advert_ms: u64) -> Result<Run, Failure> {
             a.cut()?;
             a.freeze()?;
         }
-        Event::Linkdown => a.link_down()?,
+        Event::Kill => first.kill()?,
+        // The second network goes on.
+        Event::Linkdown => a.link_down_on("eth0")?,
         Event::Pause => a.freeze()?,
         Event::Restart => {
             first.signal(ProcessSignal::Terminate)?;
@@ -207,6 +258,7 @@ fn run(subject: Subject, event: Event, advert_ms: u64) -> Result<Run, Failure> {
         }
         Event::Split => lab.partition(&[&a], &[&b])?,
         Event::Stop => first.signal(ProcessSignal::Terminate)?,
+        Event::Switchover => hand_over(&folder.path().join("a.sock"))?,
     }
     let settling = if event.is_silent() || event.heals() { 4 } else { 6 };
     rest(Duration::from_millis(1_000 + settling * advert_ms));
@@ -223,12 +275,16 @@ fn run(subject: Subject, event: Event, advert_ms: u64) -> Result<Run, Failure> {
         gaps.map(|gap| gap.to.since(gap.from.max(from))).max().unwrap_or_default()
     };
     let end = clock.now();
-    let overlaps = watch.finish().overlaps;
-    let together = overlaps.iter().map(|overlap| overlap.to).max();
+    let holders = watch.finish();
+    let together = holders.overlaps.iter().map(|overlap| overlap.to).max();
+    let mut of_first = holders.spans.iter().filter(|span| span.host == *a.name());
+    let until = of_first.next_back().map(|span| span.to).filter(|until| *until < end);
     Ok(Run {
         gap: longest(began, healed.unwrap_or(end)),
         gap_after: healed.map_or(Duration::ZERO, |healed| longest(healed, end)),
         settled: healed.zip(together).map_or(Duration::ZERO, |(healed, to)| to.since(healed)),
+        stale: until.map(|until| until.since(began)),
+        lost: report.sent - report.answered,
     })
 }
 
@@ -240,7 +296,11 @@ fn start(
     folder: &Path,
 ) -> Result<Process, Failure> {
     let mut command = match subject {
-        Subject::Ours | Subject::OursWithBfd | Subject::OursWithBeats => {
+        Subject::Ours
+        | Subject::OursWithBfd
+        | Subject::OursWithBeats
+        | Subject::OursWithSecondPath
+        | Subject::OursGuarded => {
             let mut command = Command::new(sibling("vrrp-router")?);
             command.args(["--iface", "eth0", "--vrid", "51", "--vip", &format!("{VIP}/24")]);
             command.args(["--priority", &priority.to_string()]);
@@ -257,8 +317,19 @@ fn start(
                 Subject::OursWithBeats => {
                     command.args(["--kin", other, "--beat-ms", "3"]);
                 }
-                Subject::Ours | Subject::Keepalived => {}
+                Subject::OursWithSecondPath => {
+                    let second = other.replace("10.77", "10.78");
+                    command.args(["--kin", &format!("{other},{second}"), "--second-iface", "eth1"]);
+                }
+                Subject::OursGuarded => {
+                    command.args(["--kin", other, "--guardian"]);
+                }
+                Subject::Ours => {
+                    command.args(["--kin", other]);
+                }
+                Subject::Keepalived => {}
             }
+            command.arg("--control").arg(folder.join(format!("{}.sock", host.name())));
             command
         }
         Subject::Keepalived => {
@@ -278,6 +349,14 @@ fn start(
         }
     };
     Ok(host.spawn(&mut command)?)
+}
+
+/// Asks the router behind this control socket to hand over.
+fn hand_over(socket: &Path) -> Result<(), Failure> {
+    let mut command = Command::new(sibling("vipctl")?);
+    let output = command.arg("--socket").arg(socket).args(["hand-over", "eth0"]).output()?;
+    let why = || String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(why().into()) }
 }
 
 /// A program that was built beside this one.
