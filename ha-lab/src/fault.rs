@@ -124,7 +124,20 @@ impl Host {
     /// [`LabError::Kernel`].
     pub fn link_down(&self) -> Result<(), LabError> {
         self.lab.fault(self.name().as_str(), "link down");
-        self.set_carrier(false)
+        self.set_carrier(false, |_| true)
+    }
+
+    /// Pulls the cable of one interface, such as `eth1`; [`Host::link_up`] ends that, too.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Kernel`], also when the host has no such interface.
+    pub fn link_down_on(&self, interface: &str) -> Result<(), LabError> {
+        self.lab.fault(self.name().as_str(), &format!("link down on {interface}"));
+        let what = || format!("look at {interface} of {}", self.name());
+        let link = self.kernel(what)?.netlink.link(interface);
+        let index = link.map_err(|error| LabError::kernel(what(), error))?.index;
+        self.set_carrier(false, |port| port.index == index)
     }
 
     /// Ends [`Host::link_down`].
@@ -134,7 +147,7 @@ impl Host {
     /// [`LabError::Kernel`].
     pub fn link_up(&self) -> Result<(), LabError> {
         self.lab.fault(self.name().as_str(), "link up");
-        self.set_carrier(true)?;
+        self.set_carrier(true, |_| true)?;
         self.await_links()
     }
 
@@ -219,7 +232,7 @@ impl Host {
     pub(crate) fn mend(&self) -> Result<(), LabError> {
         self.inner.cut.store(false, Ordering::SeqCst);
         self.plug()?;
-        self.set_carrier(true)?;
+        self.set_carrier(true, |_| true)?;
         self.await_links()
     }
 
@@ -267,10 +280,14 @@ impl Host {
         Ok(())
     }
 
-    fn set_carrier(&self, up: bool) -> Result<(), LabError> {
+    fn set_carrier(
+        &self,
+        up: bool,
+        of: impl Fn(&crate::host::Port) -> bool,
+    ) -> Result<(), LabError> {
         let what = || format!("change the links of {}", self.name());
         let switch = self.lab.switch(what)?;
-        for port in self.ports().iter() {
+        for port in self.ports().iter().filter(|port| of(port)) {
             let set = switch.netlink.set_up(port.switch_index, up);
             set.map_err(|error| LabError::kernel(what(), error))?;
         }

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use ha_core::time::{BootClock, Clock};
-use ha_lab::{Host, Process, ProcessSignal};
+use ha_lab::{Host, Process};
 
-use crate::rig::{Rig, VIP, await_state, eventually, holds, router, says, stop};
+use crate::rig::{Rig, VIP, await_state, eventually, holds, router, says};
 
 fn changes(router: &Process) -> usize {
     router.lines().iter().filter(|line| line.text.contains("state-changed")).count()
@@ -72,7 +72,7 @@ fn after_a_netlink_overrun_a_deleted_address_is_put_back() {
         let file = folder.path().join("batch");
         let line = |n: u32| {
             let ip = std::net::Ipv4Addr::from(0x0a63_0000 + n % 4_096);
-            let verb = if n / 4_096 % 2 == 0 { "add" } else { "del" };
+            let verb = if (n / 4_096).is_multiple_of(2) { "add" } else { "del" };
             format!("address {verb} {ip}/32 dev lo\n")
         };
         std::fs::write(&file, (0..16 * 4_096).map(line).collect::<String>()).expect("written");
@@ -86,6 +86,5 @@ fn after_a_netlink_overrun_a_deleted_address_is_put_back() {
         ours.thaw().expect("it runs");
         eventually("it is put back", || holds(a, VIP));
         assert_eq!(changes(&ours), 2, "by no change of state: {:#?}", ours.lines());
-        stop(&ours, ProcessSignal::Terminate);
     });
 }

@@ -461,8 +461,10 @@ fn sighup_reads_the_file_again_and_keeps_the_old_one_if_it_is_wrong() {
         let write = |text: String| std::fs::write(&file, text).expect("written");
         write(text(100, VIP));
         let Rig { a, .. } = &Rig::new();
+        let socket = folder.path().join("control");
         let mut command = Command::new(env!("CARGO_BIN_EXE_vrrp-router"));
-        let ours = a.spawn(command.arg("--keepalived").arg(&file)).expect("it runs");
+        command.arg("--keepalived").arg(&file).arg("--control").arg(&socket);
+        let ours = a.spawn(&mut command).expect("it runs");
         await_state(&ours, "active");
         eventually("it serves", || holds(a, VIP));
 
@@ -476,7 +478,9 @@ fn sighup_reads_the_file_again_and_keeps_the_old_one_if_it_is_wrong() {
 
         let second = "10.77.0.101/24";
         write(text(120, second));
-        ours.signal(ProcessSignal::Hangup).expect("it runs");
+        let mut asked = Command::new(env!("CARGO_BIN_EXE_vipctl"));
+        let answer = asked.arg("--socket").arg(&socket).arg("reload").output().expect("it runs");
+        assert_eq!(String::from_utf8_lossy(&answer.stdout), "changed: V\n", "as SIGHUP does");
         says(&ours, "changed: V");
         eventually("the new address is served", || holds(a, second) && !holds(a, VIP));
 

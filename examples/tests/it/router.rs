@@ -179,6 +179,28 @@ fn kin_is_the_heir_and_does_not_wait_for_its_skew() {
 }
 
 #[test]
+fn a_lost_link_is_told_to_kin_over_a_second_network() {
+    ha_lab::run_test(|| {
+        let Rig { lab, a, b, .. } = Rig::new();
+        let inside = lab.network("inside").expect("a network");
+        let a = a.join(&inside, "10.78.0.1/24").expect("joined");
+        let b = b.join(&inside, "10.78.0.2/24").expect("joined");
+        let flags = |priority, kin| {
+            ["--vip", VIP, "--priority", priority, "--kin", kin, "--second-iface", "eth1"]
+        };
+        let first = router(&a, &flags("150", "10.77.0.2,10.78.0.2"));
+        await_state(&first, "active");
+        let second = router(&b, &flags("100", "10.77.0.1,10.78.0.1"));
+        says(&second, "10.77.0.1 is the active router");
+        // Kin have spoken, so that the first knows its heir.
+        says(&first, "10.77.0.2 would be the heir");
+        a.link_down_on("eth0").expect("down");
+        await_reason(&second, "active", "the active router named it its heir");
+        eventually("it serves alone", || holds(&b, VIP) && !holds(&a, VIP));
+    });
+}
+
+#[test]
 fn a_lost_bfd_session_makes_the_backup_take_over_at_once() {
     ha_lab::run_test(|| {
         let Rig { a, b, .. } = &Rig::new();

@@ -27,7 +27,6 @@
 //! # Ok(()) }
 //! ```
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +35,8 @@ use async_trait::async_trait;
 use ha_core::control::{self, Answer, Lines, Responder};
 pub use ha_core::control::{ControlError, Server};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 
-use super::config::HostConfig;
 use super::service::{Changes, RouterHandle, ServiceHandle};
 use super::snapshot::Snapshot;
 use crate::manager::{VipError, VipManager};
@@ -82,35 +81,37 @@ pub enum Response {
     Status(Snapshot),
 }
 
-type Source = Arc<dyn Fn() -> Result<HostConfig, String> + Send + Sync>;
-
 /// Answers for a service's routers through a control socket.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct Control {
     handle: ServiceHandle,
-    source: Option<Source>,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
-impl fmt::Debug for Control {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").field("handle", &self.handle).finish_non_exhaustive()
+/// Somebody asks the program to read its configuration again.
+#[derive(Debug)]
+#[must_use]
+pub struct ReloadRequest(oneshot::Sender<Result<Changes, String>>);
+
+impl ReloadRequest {
+    /// Tells what has changed, or why the old configuration is still in force.
+    pub fn answer(self, changes: Result<Changes, String>) {
+        // Nobody may wait for it any more.
+        drop(self.0.send(changes));
     }
 }
 
 impl Control {
     /// Answers for the routers of `handle`; a reload is refused.
     pub const fn new(handle: ServiceHandle) -> Self {
-        Self { handle, source: None }
+        Self { handle, reloads: None }
     }
 
-    /// Reads the configuration with `source` when a reload is asked for; an error is the text that
-    /// the asker gets. It may block: it is run on a thread for such work.
-    pub fn reloading(
-        mut self,
-        source: impl Fn() -> Result<HostConfig, String> + Send + Sync + 'static,
-    ) -> Self {
-        self.source = Some(Arc::new(source));
+    /// Sends the program a request for each reload that is asked for; it answers when it has read
+    /// its configuration again.
+    pub fn reloading(mut self, reloads: mpsc::Sender<ReloadRequest>) -> Self {
+        self.reloads = Some(reloads);
         self
     }
 
@@ -153,13 +154,13 @@ impl Control {
     }
 
     async fn reload(&self) -> Result<Response, String> {
-        let Some(source) = self.source.clone() else {
+        let Some(reloads) = &self.reloads else {
             return Err("this program reads no configuration file; start it anew".to_owned());
         };
-        let read = tokio::task::spawn_blocking(move || source()).await;
-        let config = read.map_err(|error| error.to_string())??;
-        let changes = self.handle.reload(config).await.map_err(|error| error.to_string())?;
-        Ok(Response::Reloaded(changes))
+        let (reply, answer) = oneshot::channel();
+        let ended = || VipError::Ended.to_string();
+        reloads.send(ReloadRequest(reply)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?.map(Response::Reloaded)
     }
 }
 

@@ -199,7 +199,7 @@ fn adverts_without_a_right_and_new_hmac_are_dropped_and_counted_by_their_reason(
         dropped(handle, "wrong HMAC", 1).await;
         send(b, &[signed(keys(9, SECRET), 200, now())]);
         dropped(handle, "unknown HMAC key", 1).await;
-        send(b, &[signed(hmac(), 200, now() - Duration::from_mins(1))]);
+        send(b, &[signed(hmac(), 200, now().saturating_sub(Duration::from_mins(1)))]);
         dropped(handle, "made outside of the time window", 1).await;
         // A right one of a lower router, recorded and sent again.
         let before = counters(handle).await.received;

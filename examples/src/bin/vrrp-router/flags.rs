@@ -7,6 +7,7 @@ use clap::Parser;
 use ha_examples::operate::Operate;
 use ha_vip::VirtualAddress;
 use ha_vip::bfd::Endpoints;
+use ha_vip::vrrp::Kin;
 
 /// Serves floating addresses with VRRPv3 (RFC 9568).
 #[derive(Debug, Parser)]
@@ -16,6 +17,7 @@ pub(crate) struct Flags {
     /// Run the virtual routers of a keepalived.conf; SIGHUP reads it again
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "iface", "vrid", "priority", "vip", "advert_ms", "preempt", "kin", "beat_ms", "bfd", "bfd_ms",
+        "second_iface", "peer", "virtual_mac",
     ])]
     pub(crate) keepalived: Option<PathBuf>,
     /// Go on without what the file asks for and this program does not have
@@ -46,9 +48,19 @@ pub(crate) struct Flags {
     /// Take the addresses back from a router of lower priority
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) preempt: bool,
-    /// Another router of this program: it is named the heir on a goodbye; repeat it
+    /// Another router of this program: it is named the heir on a goodbye; repeat it. SECOND is
+    /// its address on another network, where it hears a goodbye when this one's link is lost
+    #[arg(long, value_name = "IP[,SECOND]", value_parser = kin)]
+    pub(crate) kin: Vec<Kin>,
+    /// Another network interface on which kin are heard; repeat it
+    #[arg(long, value_name = "IF", requires = "kin")]
+    pub(crate) second_iface: Vec<String>,
+    /// Send adverts to this router alone instead of the multicast group; repeat it
     #[arg(long, value_name = "IP")]
-    pub(crate) kin: Vec<IpAddr>,
+    pub(crate) peer: Vec<IpAddr>,
+    /// Serve the addresses with the virtual router's own link-layer address
+    #[arg(long)]
+    pub(crate) virtual_mac: bool,
     /// Time between beats to kin in ms, 1 to 1000: a crash is then seen after some four of them
     #[arg(long, value_name = "MS", requires = "kin", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) beat_ms: Option<u64>,
@@ -78,6 +90,15 @@ fn advert_ms(text: &str) -> Result<u64, String> {
     let allowed = "10 to 40950 in steps of 10";
     let ms: u64 = text.parse().map_err(|_| allowed.to_owned())?;
     if (10..=40_950).contains(&ms) && ms.is_multiple_of(10) { Ok(ms) } else { Err(allowed.into()) }
+}
+
+fn kin(text: &str) -> Result<Kin, String> {
+    let ip = |text: &str| text.parse::<IpAddr>().map_err(|error| format!("{text}: {error}"));
+    let (address, second) = match text.split_once(',') {
+        Some((address, second)) => (address, Some(ip(second)?)),
+        None => (text, None),
+    };
+    Ok(Kin { address: ip(address)?, second })
 }
 
 fn endpoints(text: &str) -> Result<Endpoints, String> {

@@ -29,6 +29,7 @@ pub(crate) fn config(flags: &Flags) -> Result<RouterConfig, ConfigError> {
         .advert_interval(Duration::from_millis(flags.advert_ms))
         .preempt(flags.preempt);
     let builder = flags.kin.iter().fold(builder, |builder, kin| builder.kin(*kin));
+    let builder = flags.peer.iter().fold(builder, |builder, peer| builder.unicast_peer(*peer));
     let builder = match flags.beat_ms {
         Some(ms) => builder.beat_interval(Duration::from_millis(ms)),
         None => builder,
@@ -40,7 +41,8 @@ pub(crate) fn config(flags: &Flags) -> Result<RouterConfig, ConfigError> {
 pub(crate) async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box<dyn Error>> {
     let lines = Arc::new(JsonLines::stdout());
     let (iface, vrid) = (flags.iface.as_deref().unwrap_or_default(), config.vrid().get());
-    let instance = Instance::new(iface, iface, config);
+    let instance = Instance::new(iface, iface, config).virtual_mac(flags.virtual_mac);
+    let instance = flags.second_iface.iter().fold(instance, Instance::second_interface);
     let host = HostConfig::builder().instance(instance).build()?;
     let observer: Arc<JsonLines> = Arc::clone(&lines);
     let mut builder = Service::builder(host).observed(format!("vrid {vrid}"), observer);

@@ -16,6 +16,7 @@ use ha_vip::vrrp::control::Control;
 use ha_vip::vrrp::{Changes, Instance, ServiceHandle};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::flags::Flags;
 use crate::notices::Notices;
@@ -100,7 +101,9 @@ async fn serve(mut running: Running<'_>) -> Result<(), Box<dyn Error>> {
     let service = crate::guarded(builder, running.flags).open().await?;
     let handle = service.handles();
     let mut notices = Notices::start(site, &handle);
-    let operated = running.flags.operate.start(&handle, Control::new(handle.clone())).await?;
+    let (asks, mut asked) = mpsc::channel(1);
+    let control = Control::new(handle.clone()).reloading(asks);
+    let operated = running.flags.operate.start(&handle, control).await?;
     let neighbours = neighbours.spawn();
     let instances = site.host().instances().iter().map(Instance::name).collect();
     lines.write(&Line::Ready { file: &running.file.display().to_string(), instances });
@@ -113,8 +116,16 @@ async fn serve(mut running: Running<'_>) -> Result<(), Box<dyn Error>> {
         }
     };
     let reloads = async {
-        while hangups.recv().await.is_some() {
-            running.reload(&handle, &mut notices, &lines).await;
+        loop {
+            let asked = tokio::select! {
+                Some(()) = hangups.recv() => None,
+                Some(asked) = asked.recv() => Some(asked),
+                else => return,
+            };
+            let changes = running.reload(&handle, &mut notices, &lines).await;
+            if let Some(asked) = asked {
+                asked.answer(changes);
+            }
         }
     };
     let stats = tokio::select! { biased;
@@ -132,13 +143,19 @@ async fn serve(mut running: Running<'_>) -> Result<(), Box<dyn Error>> {
 
 impl Running<'_> {
     /// Reads the file again, and goes on with what it says, or with what it said before.
-    async fn reload(&mut self, handle: &ServiceHandle, notices: &mut Notices, lines: &JsonLines) {
+    async fn reload(
+        &mut self,
+        handle: &ServiceHandle,
+        notices: &mut Notices,
+        lines: &JsonLines,
+    ) -> Result<Changes, String> {
         match self.read_again(handle).await {
             Ok((site, changes)) => {
                 notices.go_on(Some(&self.site), &site, handle, &changes);
                 self.site = site;
                 warn(lines, self.site.warnings());
                 lines.write(&Line::Reloaded { changes: changes.to_string() });
+                Ok(changes)
             }
             Err(error) => {
                 let why: Vec<String> = match error.downcast_ref::<ConfigError>() {
@@ -146,6 +163,7 @@ impl Running<'_> {
                     None => vec![cli::chain(&*error)],
                 };
                 lines.write(&Line::NotReloaded { why: &why });
+                Err(why.join("; "))
             }
         }
     }
