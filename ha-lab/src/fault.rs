@@ -133,7 +133,7 @@ impl Host {
     ///
     /// [`LabError::Kernel`], also when the host has no such interface.
     pub fn link_down_on(&self, interface: &str) -> Result<(), LabError> {
-        self.lab.fault(self.name().as_str(), &format!("link down on {interface}"));
+        self.lab.fault(self.name().as_str(), format!("link down on {interface}"));
         let what = || format!("look at {interface} of {}", self.name());
         let link = self.kernel(what)?.netlink.link(interface);
         let index = link.map_err(|error| LabError::kernel(what(), error))?.index;
