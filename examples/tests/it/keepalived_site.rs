@@ -203,6 +203,60 @@ fn a_site_of_unicast_peers_of_ipv6_moves() {
     });
 }
 
+#[test]
+fn a_site_with_the_virtual_routers_own_link_layer_address_moves() {
+    moves(&site("vrrp_version 3", "advert_int 0.1\n use_vmac", &[VIP]), VIP);
+}
+
+#[test]
+fn after_a_split_with_the_same_link_layer_address_on_both_sides_one_serves() {
+    ha_lab::run_test(|| {
+        let text = site("vrrp_version 3", "advert_int 0.1\n use_vmac", &[VIP]);
+        let Some(site) = Site::new(&text) else { return };
+        let both_ours = (Program::Ours, Program::Ours);
+        for (first, second) in BOTH_WAYS.into_iter().chain([both_ours]) {
+            let Rig { lab, a, b, .. } = &Rig::new();
+            let _high = site.start(a, first, Rank::High);
+            let _low = site.start(b, second, Rank::Low);
+            only_serves(VIP, a, b, "at the start");
+            lab.partition(&[a], &[b]).expect("cut");
+            eventually("both serve", || holds(a, VIP) && holds(b, VIP));
+            lab.heal().expect("healed");
+            only_serves(VIP, a, b, "after the split");
+        }
+    });
+}
+
+#[test]
+fn a_site_with_an_address_on_another_interface_moves() {
+    ha_lab::run_test(|| {
+        let vips = [VIP, &format!("{OUTSIDE_VIP} dev eth1")];
+        let Some(site) = Site::new(&site("vrrp_version 3", "advert_int 0.1", &vips)) else {
+            return;
+        };
+        let on = |host: &Host, interface: &str, vip: &str| {
+            let addresses = host.addresses(interface).expect("the host's addresses");
+            addresses.iter().any(|address| address.to_string() == vip)
+        };
+        for (first, second) in BOTH_WAYS {
+            let Rig { lab, a, b, .. } = &Rig::new();
+            let outside = lab.network("outside").expect("a network");
+            a.join(&outside, "10.78.0.1/24").expect("joined");
+            b.join(&outside, "10.78.0.2/24").expect("joined");
+            let high = site.start(a, first, Rank::High);
+            let _low = site.start(b, second, Rank::Low);
+            let serves = |one: &Host, other: &Host, why: &str| {
+                only_serves(OUTSIDE_VIP, one, other, why);
+                only_serves(VIP, one, other, why);
+                assert!(on(one, "eth0", VIP) && on(one, "eth1", OUTSIDE_VIP), "{why}");
+            };
+            serves(a, b, "at the start");
+            high.signal(ProcessSignal::Terminate).expect("it runs");
+            serves(b, a, "after a planned stop");
+        }
+    });
+}
+
 const OUTSIDE_VIP: &str = "10.78.0.100/24";
 
 fn set_link(host: &Host, interface: &str, state: &str) {

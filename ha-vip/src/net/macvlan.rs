@@ -109,7 +109,9 @@ impl MacVlan {
         // The kernel takes no alias with this request. One that is left without it, since its
         // maker was killed between the two, is down, and counts as foreign.
         let octets = mac.mac().octets().to_vec();
-        let link = LinkMacVlan::new(&name, lower, MacVlanMode::Private).address(octets);
+        // Not private: the adverts of a peer with the same link-layer address, as two routers that
+        // are both active have, would then reach this interface alone, and nobody listens there.
+        let link = LinkMacVlan::new(&name, lower, MacVlanMode::Bridge).address(octets);
         let made = handle.link().add(link.build()).execute().await;
         match made.map_err(into_io) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -38,7 +38,7 @@ fn it_has_the_virtual_address_is_up_and_has_no_other_address() {
             assert_eq!((four.name(), six.name()), ("vrrp.51", "vrrp6.255"));
             let shown = ip(&a, "-d address show dev vrrp.51");
             assert!(shown.contains("00:00:5e:00:01:33") && shown.contains("UP"), "{shown}");
-            assert!(shown.contains("macvlan mode private"), "{shown}");
+            assert!(shown.contains("macvlan mode bridge"), "{shown}");
             assert!(!shown.contains("inet"), "{shown}");
             assert!(ip(&a, "link show dev vrrp6.255").contains("00:00:5e:00:02:ff"));
             four.remove().await.expect("removed");
@@ -53,7 +53,7 @@ fn a_leftover_is_replaced_or_removed_and_a_foreign_one_is_not_touched() {
     ha_lab::run_test(|| {
         let lab = Lab::new().expect("a lab");
         let [a, _b] = hosts(&lab);
-        ip(&a, "link add vrrp.52 link eth0 address 00:00:5e:00:01:34 type macvlan mode private");
+        ip(&a, "link add vrrp.52 link eth0 address 00:00:5e:00:01:34 type macvlan mode bridge");
         in_runtime(&a, async || {
             drop(MacVlan::open("eth0", mac(51)).await.expect("made, and left"));
         });
