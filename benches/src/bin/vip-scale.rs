@@ -129,8 +129,8 @@ fn serve(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// Who held which address when, on one host.
-struct Watch(Arc<Mutex<Vec<(Instant, IpAddr, bool)>>>);
+/// Which address came when, on one host.
+struct Watch(Arc<Mutex<Vec<(Instant, IpAddr)>>>);
 
 impl Watch {
     fn start(host: &Host) -> Result<Self, Failure> {
@@ -144,13 +144,10 @@ impl Watch {
                 ready.send(()).unwrap_or_default();
                 let clock = BootClock::new();
                 loop {
-                    let (address, added) = match news.next().await {
-                        NetEvent::AddressAdded { address, .. } => (address, true),
-                        NetEvent::AddressRemoved { address, .. } => (address, false),
-                        _ => continue,
-                    };
-                    let event = (clock.now(), address.ip(), added);
-                    here.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                    if let NetEvent::AddressAdded { address, .. } = news.next().await {
+                        let event = (clock.now(), address.ip());
+                        here.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                    }
                 }
             })
         };
@@ -162,8 +159,8 @@ impl Watch {
     /// The first time at which each address came, from `from` on.
     fn came(&self, from: Instant) -> BTreeMap<IpAddr, Instant> {
         let mut came = BTreeMap::new();
-        for (at, ip, added) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if *added && *at >= from {
+        for (at, ip) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if *at >= from {
                 came.entry(*ip).or_insert(*at);
             }
         }
@@ -173,7 +170,7 @@ impl Watch {
     /// How often an address came, from `from` on.
     fn takeovers(&self, from: Instant) -> usize {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().filter(|(at, _, added)| *added && *at >= from).count()
+        seen.iter().filter(|(at, _)| *at >= from).count()
     }
 
     /// Waits until so many addresses have come; tells when the last of them did.
@@ -227,11 +224,11 @@ fn measure(subject: Subject, case: Case, window: Duration) -> Result<String, Fai
     let crashed = clock.now();
     a.power_off()?;
     on_b.wait(crashed, case.routers);
-    let came = on_b.came(crashed);
+    let moved = on_b.came(crashed);
     let after = |at: Option<&Instant>| at.map_or(0, |at| at.since(crashed).as_millis());
-    let (first, last) = (after(came.values().min()), after(came.values().max()));
+    let (first, last) = (after(moved.values().min()), after(moved.values().max()));
     let all = all.map_or("never".to_owned(), |at| format!("{:.2}", at.since(began).as_secs_f64()));
-    let moved = came.len();
+    let moved = moved.len();
     Ok(format!(
         "{cpu_a:.1} | {cpu_b:.1} | {rss:.1} | {pss:.1} | {all} | {false_takeovers} | \
          {first} / {last} | {moved}"

@@ -1,6 +1,8 @@
 //! The programs against real peers, in the laboratory.
 
 #[cfg(test)]
+mod bfd;
+#[cfg(test)]
 mod carp;
 #[cfg(test)]
 mod cloud;

@@ -45,16 +45,15 @@ impl Ground {
 }
 
 impl Opener {
-    /// Finds or makes the interfaces of the addresses, and clears what an earlier life has left
+    /// Finds or makes the interfaces of the addresses (`link` is the adverts', which `own` announces
+    /// on), and clears what an earlier life has left
     /// there, but for those of `spared`.
     pub(super) async fn ground(
         &self,
         instance: &Instance,
-        link: &Interface,
+        (link, own): (&Interface, Arc<dyn Announcer>),
         spared: &[VirtualAddress],
     ) -> Result<Ground, ServiceError> {
-        // Before an interface is made: here a missing privilege shows.
-        let own = announcer(instance, link)?;
         let virtual_link =
             if instance.virtual_mac { Some(VirtualLink::open(instance).await?) } else { None };
         let (interface, announcer) = match &virtual_link {
@@ -125,7 +124,7 @@ impl Opener {
     }
 }
 
-fn announcer(
+pub(super) fn announcer(
     instance: &Instance,
     interface: &Interface,
 ) -> Result<Arc<dyn Announcer>, ServiceError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rtnetlink::Handle;
 
 use super::ServiceError;
-use super::ground::Ground;
+use super::ground::{Ground, announcer};
 use crate::address::VirtualAddress;
 use crate::announce::{ConflictConfig, ConflictListener, ConflictPolicy};
 use crate::backend::AddressBackend;
@@ -53,6 +53,8 @@ impl Opener {
         let failed = |source| ServiceError::of_socket(interface, source);
         let config = instance.router();
         let link = self.find(interface).await?;
+        // First, as it is where a missing privilege shows.
+        let announcer = announcer(instance, &link)?;
         let addresses: Arc<[VirtualAddress]> =
             config.addresses().iter().chain(config.unadvertised()).copied().collect();
         let present = link.addresses(&self.netlink).await.map_err(failed)?;
@@ -65,7 +67,7 @@ impl Opener {
             let interface = self.find(second).await?.index();
             links.push((second.clone(), LinkId { interface, ipv6: config.is_ipv6() }));
         }
-        let ground = self.ground(instance, &link, spared).await?;
+        let ground = self.ground(instance, (&link, announcer), spared).await?;
         let listener = self.listen(&addresses, &ground)?;
         let instance = instance.clone();
         Ok(Opened { instance, links, source, addresses, ground, listener })
