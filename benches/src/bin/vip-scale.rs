@@ -267,7 +267,6 @@ fn start(
             command.args(["--dont-fork", "--no-syslog", "--vrrp", "--use-file"]);
             command.arg(file("conf")).arg("--pid").arg(file("pid"));
             command.arg("--vrrp_pid").arg(file("vrrp.pid"));
-            command.arg(format!("--log-file={}", file("log").display()));
             command
         }
     };
