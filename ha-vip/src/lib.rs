@@ -36,6 +36,19 @@
 //! Speaks CARP with ucarp, too ([`carp`]): with a goodbye on stop, several addresses, and copies
 //! of adverts that cannot depose a master.
 //!
+//! # Where to find it
+//!
+//! | you need | it is |
+//! |---|---|
+//! | virtual routers on this host | [`vrrp::Service`], with `vrrp::ServiceBuilder` for many |
+//! | an existing `keepalived.conf` | [`keepalived`] |
+//! | a router that depends on something | [`track`] |
+//! | crashes noticed in milliseconds | [`bfd`], or kin: [`vrrp::RouterBuilder::kin`] |
+//! | a state, a switchover, a reload, metrics | `vrrp::ServiceHandle`, `vrrp::control`, `vrrp::metrics` |
+//! | scripts and closures at each change | `vrrp::notify` |
+//! | addresses that go with a killed process | `guardian`, `vrrp::ServiceBuilder::lease` |
+//! | an address of your own cloud | [`backend::AddressBackend`] |
+//!
 //! # Limits
 //!
 //! *At least one* is the whole promise: in a split both sides serve the address. Things that must
@@ -46,6 +59,8 @@
 //!
 //! - `tokio` (default): the driver, raw sockets and timers; Linux only.
 //! - `netlink` (default): addresses in the Linux kernel, `Service::open`.
+//! - `control`: `vrrp::control`, a socket through which running routers are asked and told.
+//! - `metrics`: `vrrp::metrics`, numbers for the `metrics` facade.
 
 #![forbid(unsafe_code)]
 

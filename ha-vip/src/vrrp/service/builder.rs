@@ -151,6 +151,8 @@ impl ServiceBuilder {
             news: monitor.subscribe(),
             monitor,
             proofs: Proofs::default(),
+            look_at: None,
+            gives_up: false,
             care: Care::new(self.guarded),
             alarm: Alarm::new().map_err(of_first)?,
             observer: self.observer,

@@ -89,6 +89,10 @@ pub struct Service {
     monitor: Monitor,
     news: Subscription,
     proofs: Proofs,
+    /// When to look for lost interfaces.
+    look_at: Option<Instant>,
+    /// Some routers are no longer configured, and stop.
+    gives_up: bool,
     care: Care,
     alarm: Alarm,
     observer: Arc<dyn Observer>,
@@ -244,7 +248,7 @@ impl Service {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let own = [self.proofs.look_at(), self.care.renew_at, self.look_at()];
+        let own = [self.proofs.look_at(), self.care.renew_at, self.look_at];
         own.into_iter().flatten().chain(self.host.deadline()).min()
     }
 

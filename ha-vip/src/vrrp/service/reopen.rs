@@ -34,6 +34,7 @@ impl Service {
         }
         self.ports.retain(|port| port.link().interface != index);
         self.proofs.remove(index);
+        self.note_places();
     }
 
     /// An interface is new, or has changed: stations that had another one of this name move.
@@ -44,28 +45,36 @@ impl Service {
                 station.place = Place::Lost { look_at: now };
             }
         }
+        self.note_places();
     }
 
     /// Something that a lost station waits for may be there now.
     pub(super) fn look_soon(&mut self, now: Instant) {
+        if self.look_at.is_none() {
+            return;
+        }
         for station in self.stations.values_mut() {
             if let Place::Lost { look_at } = &mut station.place {
                 *look_at = now;
             }
         }
+        self.note_places();
     }
 
-    /// When to look for a lost interface.
-    pub(super) fn look_at(&self) -> Option<Instant> {
+    /// Notes when to look for a lost interface next; after each change of a station's place.
+    fn note_places(&mut self) {
         let at = |station: &Station| match station.place {
             Place::Lost { look_at } => Some(look_at),
             Place::Kept | Place::Sought(_) | Place::GivenUp => None,
         };
-        self.stations.values().filter_map(at).min()
+        self.look_at = self.stations.values().filter_map(at).min();
     }
 
     /// Looks for the interfaces whose time has come, each in a task of its own.
     pub(super) fn seek(&mut self, now: Instant) {
+        if self.look_at.is_none_or(|at| at > now) {
+            return;
+        }
         let spared = self.served_addresses();
         for (id, station) in &mut self.stations {
             if !matches!(station.place, Place::Lost { look_at } if look_at <= now) {
@@ -85,6 +94,7 @@ impl Service {
                 }
             }));
         }
+        self.note_places();
     }
 
     /// Moves a station to what was found for it.
@@ -100,9 +110,10 @@ impl Service {
             return;
         };
         station.place = Place::Lost { look_at: now + EVERY };
+        self.look_at = Some(self.look_at.map_or(now + EVERY, |at| at.min(now + EVERY)));
         let opened = match opened {
             // What was changed by a reload meanwhile is looked for anew.
-            Ok(opened) if opened.instance == station.instance => *opened,
+            Ok(opened) if self.is_still(id, &opened) => *opened,
             Ok(_) => return,
             Err(error) => return tracing::debug!(%error, "not back yet"),
         };
@@ -136,8 +147,15 @@ impl Service {
         self.close_ports();
     }
 
+    fn is_still(&self, id: RouterId, opened: &Opened) -> bool {
+        self.stations.get(&id).is_some_and(|station| station.instance == opened.instance)
+    }
+
     /// Forgets the stations that have been given up and have stopped.
     pub(super) fn clear_out(&mut self) {
+        if !self.gives_up {
+            return;
+        }
         let host = &mut self.host;
         let before = self.stations.len();
         let mut removed = Vec::new();
@@ -151,6 +169,7 @@ impl Service {
             }
             !gone
         });
+        self.gives_up = self.stations.values().any(Station::is_given_up);
         if self.stations.len() != before {
             self.close_ports();
         }
@@ -194,6 +213,7 @@ impl Service {
     pub(super) fn give_up(&mut self, now: Instant, id: RouterId, out: &mut Vec<HostOutput>) {
         if let Some(station) = self.stations.get_mut(&id) {
             station.place = Place::GivenUp;
+            self.gives_up = true;
             self.host.handle(now, HostInput::Router(id, Input::Stop), out);
         }
     }
