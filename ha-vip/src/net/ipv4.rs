@@ -72,7 +72,7 @@ pub fn decode(packet: &[u8]) -> Option<Ipv4Packet<'_>> {
 }
 
 /// Where the payload of a packet begins that [`decode`] has read.
-#[cfg(feature = "tokio")]
+#[cfg(feature = "netlink")]
 pub(crate) fn payload_start(packet: &[u8]) -> usize {
     packet.first().map_or(0, |first| usize::from(first & 0x0f).saturating_mul(4))
 }

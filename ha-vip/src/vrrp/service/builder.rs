@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::care::{Care, Guarded};
 use super::opener::Opener;
 use super::proof::Proofs;
+use super::stations::Stations;
 use super::{COMMANDS, Service, ServiceError};
 use crate::announce::ConflictPolicy;
 use crate::backend::AddressBackend;
@@ -143,7 +144,7 @@ impl ServiceBuilder {
         let mut service = Service {
             host: Host::new(),
             ports: Vec::new(),
-            stations: BTreeMap::new(),
+            stations: Stations::default(),
             opener: Arc::new(opener),
             naming: Naming { subject: self.subject, alone: self.config.instances().len() == 1 },
             trackers: BTreeMap::new(),

@@ -12,6 +12,7 @@ use super::station::Station;
 use crate::address::VirtualAddress;
 use crate::guardian::{Guardian, Will, WillPacket};
 use crate::vrrp::effects::Destination;
+use crate::vrrp::host::LinkId;
 use crate::vrrp::router::Router;
 use crate::vrrp::wire::{GROUP_V4, GROUP_V6};
 
@@ -124,16 +125,14 @@ impl Service {
     fn will(&mut self) -> Will {
         let mut will = Will::default();
         for (id, router) in self.host.routers().filter(|(_, router)| router.state().holds()) {
-            let Some(station) = self.stations.get_mut(&id) else {
-                continue;
-            };
-            let Some(interface) = station.link().map(|link| link.interface) else {
+            let link = self.stations.get(id).and_then(Station::link);
+            let Some(LinkId { interface, .. }) = link else {
                 continue;
             };
             for (destination, mut message) in router.will() {
                 // A signature holds for the time window of the keys: a goodbye later than that is
                 // refused, and the address is removed all the same.
-                if let Some(authenticator) = &mut station.authenticator {
+                if let Some(authenticator) = self.stations.authenticator(id) {
                     authenticator.sign(&mut message, router.source(), super::wall());
                 }
                 let destination = match (destination, router.source()) {
@@ -144,9 +143,11 @@ impl Service {
                 let source = router.source();
                 will.packets.push(WillPacket { interface, source, destination, message });
             }
-            let ground = &station.ground;
+            let Some(Station { ground, addresses, .. }) = self.stations.get(id) else {
+                continue;
+            };
             let placed = |address: &VirtualAddress| (ground.index_of(*address), *address);
-            will.addresses.extend(station.addresses.iter().map(placed));
+            will.addresses.extend(addresses.iter().map(placed));
             will.linger = will.linger.max(linger(router));
         }
         will

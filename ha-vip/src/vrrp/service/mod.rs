@@ -11,6 +11,7 @@ mod reload;
 mod reopen;
 mod send;
 mod station;
+mod stations;
 mod tell;
 mod watch;
 
@@ -38,8 +39,10 @@ use self::care::Care;
 use self::handle::Command;
 use self::opener::Opener;
 use self::proof::Proofs;
-use self::station::{Station, Stations, settle_any};
+use self::station::Station;
+use self::stations::Stations;
 use self::watch::{Word, follow_session};
+use super::auth::Authenticator;
 use super::config::{HostConfig, Instance, RouterConfig, Vrid};
 use super::effects::{Heard, Input, Output, StateName};
 use super::host::{Host, HostInput, HostOutput, RouterId};
@@ -48,6 +51,7 @@ use super::socket::{Port, Received};
 use super::wire::extension::is_extension;
 use super::wire::{Reject, decode};
 use crate::bfd::SessionHandle;
+use crate::holder::{Holder, Settled};
 use crate::net::monitor::{Monitor, NetEvent, Subscription};
 
 /// Commands and verdicts that wait for the driver; more are refused by making the caller wait.
@@ -116,7 +120,7 @@ enum Woke {
     Word(Word),
     News(NetEvent),
     Unguarded,
-    Settled(RouterId, crate::holder::Settled),
+    Settled(Vec<(RouterId, Settled)>),
     Packet(usize, io::Result<Option<Received>>),
 }
 
@@ -222,18 +226,20 @@ impl Service {
                 Some(word) = self.heard.recv() => Woke::Word(word),
                 event = self.news.next() => Woke::News(event),
                 () = self.care.guardian_ended() => Woke::Unguarded,
-                (id, settled) = settle_any(&mut self.stations) => Woke::Settled(id, settled),
+                settled = self.stations.settled() => Woke::Settled(settled),
                 (index, packet) = receive_any(&mut self.ports) => Woke::Packet(index, packet),
                 waited = self.alarm.until(deadline) => {
                     waited.map_err(|source| self.timer_error(source))?;
                     Woke::Alarm
                 }
             };
-            // What waits was sent before now: it is taken in before any timer that has run out.
             let now = clock.now();
             stopping |= matches!(woke, Woke::Stop);
             let woke = self.take_packet(now, woke, &mut out);
-            self.drain(now, &mut out);
+            // What waits was sent before now: it is taken in before any timer that has run out.
+            if self.host.deadline().is_some_and(|at| at <= now) {
+                self.drain(now, &mut out);
+            }
             self.take(now, woke, &mut out);
             self.look_for_proof(now, &mut out);
             self.renew_leases(now);
@@ -275,9 +281,11 @@ impl Service {
             Some(Woke::Command(command)) => self.take_command(now, command, out),
             Some(Woke::Word(word)) => self.take_word(now, word, out),
             Some(Woke::News(event)) => self.take_news(now, &event, out),
-            Some(Woke::Settled(id, settled)) => {
-                if let Some(input) = self.tell_settled(now, id, settled) {
-                    self.host.handle(now, HostInput::Router(id, input), out);
+            Some(Woke::Settled(settled)) => {
+                for (id, settled) in settled {
+                    if let Some(input) = self.tell_settled(now, id, settled) {
+                        self.host.handle(now, HostInput::Router(id, input), out);
+                    }
                 }
             }
             Some(Woke::Unguarded) => self.care.lose_guardian(),
@@ -331,9 +339,9 @@ impl Service {
         let (link, heard) = (port.link(), port.heard(received));
         let vrid = heard.message.get(1).copied().and_then(Vrid::new);
         let id = vrid.and_then(|vrid| self.host.find(link, vrid));
-        let station = id.and_then(|id| self.stations.get_mut(&id));
-        if let (Some(id), Some(station)) = (id, station)
-            && let Err(why) = authenticate(station, heard)
+        if let Some(id) = id
+            && let Some(authenticator) = self.stations.authenticator(id)
+            && let Err(why) = authenticate(authenticator, heard)
         {
             let input = Input::Refused(heard.source, why);
             self.host.handle(now, HostInput::Router(id, input), out);
@@ -394,7 +402,7 @@ impl Service {
         input: &Input,
         out: &mut Vec<HostOutput>,
     ) {
-        let on = |(id, station): (&RouterId, &Station)| station.is_on(interface).then_some(*id);
+        let on = |(id, station): (RouterId, &Station)| station.is_on(interface).then_some(id);
         for id in self.stations.iter().filter_map(on).collect::<Vec<_>>() {
             self.host.handle(now, HostInput::Router(id, input.clone()), out);
         }
@@ -402,27 +410,35 @@ impl Service {
 
     fn perform(&mut self, now: Instant, out: &mut Vec<HostOutput>) {
         for (id, output) in out.drain(..) {
-            let Some(station) = self.stations.get_mut(&id) else {
-                continue;
-            };
             match output {
-                Output::Acquire => station.holder.acquire(),
-                Output::Release => station.holder.release(),
-                Output::Announce => station.holder.announce(),
+                Output::Acquire => self.hold(id, Holder::acquire),
+                Output::Release => self.hold(id, Holder::release),
+                Output::Announce => self.hold(id, Holder::announce),
                 Output::Send(destination, message) => self.send(id, destination, message),
                 Output::Event(event) => {
-                    if let Some(router) = self.host.router(id) {
-                        let state = router.state();
-                        let modify = |known: &mut _| std::mem::replace(known, state) != state;
-                        if station.state.send_if_modified(modify) {
-                            self.care.note_change();
-                        }
-                    }
+                    self.note_state(id);
                     self.tell(now, id, &event);
                 }
             }
         }
         self.write_will();
+    }
+
+    fn hold(&mut self, id: RouterId, change: impl FnOnce(&mut Holder)) {
+        if let Some(station) = self.stations.get_mut(id) {
+            change(&mut station.holder);
+        }
+    }
+
+    /// Shows the state that a router has now to those who watch it.
+    fn note_state(&mut self, id: RouterId) {
+        if let (Some(router), Some(station)) = (self.host.router(id), self.stations.get(id)) {
+            let state = router.state();
+            let modify = |known: &mut _| std::mem::replace(known, state) != state;
+            if station.state.send_if_modified(modify) {
+                self.care.note_change();
+            }
+        }
     }
 
     fn timer_error(&self, source: io::Error) -> ServiceError {
@@ -431,11 +447,8 @@ impl Service {
     }
 }
 
-/// Whether the packet's sender has proven itself, where that is asked for.
-fn authenticate(station: &mut Station, heard: Heard<'_>) -> Result<(), Reject> {
-    let Some(authenticator) = &mut station.authenticator else {
-        return Ok(());
-    };
+/// Whether the packet's sender has proven itself.
+fn authenticate(authenticator: &mut Authenticator, heard: Heard<'_>) -> Result<(), Reject> {
     if is_extension(heard.message) {
         return authenticator.verify_extension(heard.message, heard.source, wall());
     }

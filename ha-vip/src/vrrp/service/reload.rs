@@ -53,7 +53,7 @@ impl Service {
         let is_opened = |name: &str| opened.iter().any(|opened| opened.instance.name() == name);
         let ids: Vec<RouterId> = self.running().map(|(id, _)| id).collect();
         for id in ids {
-            let Some(Station { instance, .. }) = self.stations.get(&id) else {
+            let Some(Station { instance, .. }) = self.stations.get(id) else {
                 continue;
             };
             let name = instance.name().to_owned();
@@ -73,7 +73,7 @@ impl Service {
         for opened in opened {
             let name = opened.instance.name().to_owned();
             let id = self.add(opened, config.groups());
-            if let Some(station) = self.stations.get_mut(&id) {
+            if let Some(station) = self.stations.get_mut(id) {
                 station.listen(&self.words);
             }
             self.host.handle(now, HostInput::Router(id, Input::Start), out);
@@ -102,7 +102,7 @@ impl Service {
         new: &Instance,
         out: &mut Vec<HostOutput>,
     ) {
-        let Some(station) = self.stations.get_mut(&id) else {
+        let Some(station) = self.stations.get_mut(id) else {
             return;
         };
         let addresses: Vec<_> =
@@ -195,8 +195,7 @@ impl Service {
 
     /// The stations that are configured.
     pub(super) fn running(&self) -> impl Iterator<Item = (RouterId, &Station)> {
-        let stations = self.stations.iter().map(|(id, station)| (*id, station));
-        stations.filter(|(_, station)| !station.is_given_up())
+        self.stations.iter().filter(|(_, station)| !station.is_given_up())
     }
 
     fn named(&self, name: &str) -> Option<(RouterId, &Station)> {

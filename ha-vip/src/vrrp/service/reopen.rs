@@ -76,12 +76,12 @@ impl Service {
             return;
         }
         let spared = self.served_addresses();
-        for (id, station) in &mut self.stations {
+        for (id, station) in self.stations.iter_mut() {
             if !matches!(station.place, Place::Lost { look_at } if look_at <= now) {
                 continue;
             }
             let (opener, instance) = (self.opener.clone(), station.instance.clone());
-            let (id, spared, words) = (*id, spared.clone(), self.words.clone());
+            let (spared, words) = (spared.clone(), self.words.clone());
             station.place = Place::Sought(Task::spawn(move |mut stop| async move {
                 let told = async {
                     let found = opener.open(&instance, &spared).await.map(Box::new);
@@ -105,7 +105,7 @@ impl Service {
         opened: Result<Box<Opened>, ServiceError>,
         out: &mut Vec<HostOutput>,
     ) {
-        let Some(station) = self.stations.get_mut(&id).filter(|station| !station.is_given_up())
+        let Some(station) = self.stations.get_mut(id).filter(|station| !station.is_given_up())
         else {
             return;
         };
@@ -122,7 +122,7 @@ impl Service {
         if let Err(error) = self.open_ports(&opened) {
             return tracing::warn!(%error, interface, "cannot be used again yet");
         }
-        let Some(station) = self.stations.get_mut(&id) else {
+        let Some(station) = self.stations.get_mut(id) else {
             return;
         };
         tracing::info!(interface, subject = station.subject, "the interface is back");
@@ -148,7 +148,7 @@ impl Service {
     }
 
     fn is_still(&self, id: RouterId, opened: &Opened) -> bool {
-        self.stations.get(&id).is_some_and(|station| station.instance == opened.instance)
+        self.stations.get(id).is_some_and(|station| station.instance == opened.instance)
     }
 
     /// Forgets the stations that have been given up and have stopped.
@@ -156,25 +156,22 @@ impl Service {
         if !self.gives_up {
             return;
         }
-        let host = &mut self.host;
-        let before = self.stations.len();
-        let mut removed = Vec::new();
-        self.stations.retain(|id, station| {
-            let state = host.router(*id).map(crate::vrrp::Router::state);
+        let host = &self.host;
+        let gone = self.stations.extract(|id, station| {
+            let state = host.router(id).map(crate::vrrp::Router::state);
             let stopped = state.is_none_or(|state| state == StateName::Initialize);
-            let gone = station.is_given_up() && stopped && station.holder.is_settled();
-            if gone {
-                host.remove(*id);
-                removed.extend(station.ground.virtual_link.take());
-            }
-            !gone
+            station.is_given_up() && stopped && station.holder.is_settled()
         });
         self.gives_up = self.stations.values().any(Station::is_given_up);
-        if self.stations.len() != before {
-            self.close_ports();
+        if gone.is_empty() {
+            return;
         }
-        for link in removed {
-            self.remove_virtual(link);
+        self.close_ports();
+        for (id, mut station) in gone {
+            self.host.remove(id);
+            if let Some(link) = station.ground.virtual_link.take() {
+                self.remove_virtual(link);
+            }
         }
     }
 
@@ -192,7 +189,7 @@ impl Service {
 
     /// Removes all interfaces that were made for routers, in the end.
     pub(super) async fn remove_all_virtual(&mut self) {
-        while let Some((_, mut station)) = self.stations.pop_first() {
+        for (_, mut station) in self.stations.extract(|_, _| true) {
             if let Some(link) = station.ground.virtual_link.take() {
                 self.remove_virtual(link);
             }
@@ -211,7 +208,7 @@ impl Service {
 
     /// Tells a router to stop, and forgets it when it has.
     pub(super) fn give_up(&mut self, now: Instant, id: RouterId, out: &mut Vec<HostOutput>) {
-        if let Some(station) = self.stations.get_mut(&id) {
+        if let Some(station) = self.stations.get_mut(id) {
             station.place = Place::GivenUp;
             self.gives_up = true;
             self.host.handle(now, HostInput::Router(id, Input::Stop), out);

@@ -16,10 +16,7 @@ impl Service {
         let Some(source) = self.host.router(id).map(Router::source) else {
             return;
         };
-        let Some(station) = self.stations.get_mut(&id) else {
-            return;
-        };
-        if let Some(authenticator) = &mut station.authenticator {
+        if let Some(authenticator) = self.stations.authenticator(id) {
             authenticator.sign(&mut message, source, wall());
         }
         let sent = match (destination, source) {
@@ -46,7 +43,7 @@ impl Service {
         to: IpAddr,
         message: &[u8],
     ) -> io::Result<()> {
-        let link = self.stations.get(&id).and_then(Station::link);
+        let link = self.stations.get(id).and_then(Station::link);
         let port = self.ports.iter_mut().find(|port| Some(port.link()) == link);
         port.ok_or(io::ErrorKind::NotFound)?.send(from, to, message)
     }

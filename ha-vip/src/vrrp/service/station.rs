@@ -1,10 +1,6 @@
 //! What the driver keeps for each virtual router beside the machine.
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use ha_core::driver::Task;
 use ha_core::time::Instant;
@@ -16,7 +12,7 @@ use super::opener::Opened;
 use super::watch::{Word, listen};
 use crate::address::VirtualAddress;
 use crate::announce::ConflictListener;
-use crate::holder::{Holder, Settled};
+use crate::holder::Holder;
 use crate::vrrp::auth::Authenticator;
 use crate::vrrp::config::Instance;
 use crate::vrrp::effects::StateName;
@@ -124,27 +120,4 @@ impl Station {
             ear @ (Ear::Deaf | Ear::Listening(_)) => ear,
         };
     }
-}
-
-/// The virtual routers of a service, by their ids.
-pub(super) type Stations = BTreeMap<RouterId, Station>;
-
-/// Waits until one of the stations has done what it was about; tells which, and how it went.
-///
-/// # Cancel safety
-///
-/// Cancel safe: what is under way goes on at the next call.
-pub(super) async fn settle_any(stations: &mut Stations) -> (RouterId, Settled) {
-    poll_fn(|context| {
-        for (id, station) in stations.iter_mut() {
-            if station.holder.is_settled() {
-                continue;
-            }
-            if let Poll::Ready(settled) = pin!(station.holder.settled()).poll(context) {
-                return Poll::Ready((*id, settled));
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }

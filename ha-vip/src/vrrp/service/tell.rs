@@ -15,7 +15,7 @@ use crate::vrrp::snapshot::{RouterSnapshot, Snapshot};
 impl Service {
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         let routers = self.host.routers().filter_map(|(id, router)| {
-            let Station { instance, holder, .. } = self.stations.get(&id)?;
+            let Station { instance, holder, .. } = self.stations.get(id)?;
             let settled = holder.is_settled();
             Some(RouterSnapshot::new(now, instance, router, self.host.tally(id), settled))
         });
@@ -29,7 +29,7 @@ impl Service {
         id: RouterId,
         settled: Settled,
     ) -> Option<Input> {
-        let station = self.stations.get(&id)?;
+        let station = self.stations.get(id)?;
         let observe = |kind| self.observer.observe(&Event::new(now, &station.subject, kind));
         let addresses = station.addresses.iter().map(ToString::to_string);
         match settled {
@@ -48,7 +48,7 @@ impl Service {
 
     /// Tells who else claims an address, with both link-layer addresses.
     pub(super) fn tell_conflict(&self, now: Instant, id: RouterId, event: &ConflictEvent) {
-        let Some(station) = self.stations.get(&id) else {
+        let Some(station) = self.stations.get(id) else {
             return;
         };
         let subject = &station.subject;
@@ -70,7 +70,7 @@ impl Service {
     }
 
     pub(super) fn tell(&self, now: Instant, id: RouterId, event: &RouterEvent) {
-        let Some(station) = self.stations.get(&id) else {
+        let Some(station) = self.stations.get(id) else {
             return;
         };
         let subject = &station.subject;
