@@ -6,8 +6,9 @@
 //! target/release/vip-scale > docs/measured/vip-scale.md
 //! ```
 //!
-//! Version 3, IPv4, one address each, 250 routers on each pair of interfaces. Needs keepalived and
-//! nft; ends after some five minutes.
+//! Version 3, IPv4, one address each, 250 routers on each pair of interfaces. Medians of the runs; the
+//! crash comes at another point between two adverts each time. Needs keepalived and nft; ends after
+//! some ten minutes.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
@@ -49,6 +50,9 @@ struct Flags {
     /// For how long the load is measured, in s
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
     window_s: u64,
+    /// How often each case is run
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
     /// Runs the routers of one host here: PRIORITY,COUNT,MS
     #[arg(long, hide = true)]
     serve: Option<String>,
@@ -93,16 +97,61 @@ fn main() -> Result<(), Failure> {
     println!("# Many virtual routers\n");
     println!("keepalived: {}\n", version.lines().next().unwrap_or("unknown version"));
     println!(
-        "| routers | adverts | subject | CPU active, % | CPU backup, % | RSS, MiB | PSS, MiB | all active after, s | false takeovers | first / last moved after a crash, ms | moved |"
+        "| routers | adverts | subject | CPU active, % | CPU backup, % | RSS, MiB | PSS, MiB | all active after, s | false takeovers | first moved, ms | last moved, ms | moved |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for case in &flags.cases {
         for subject in &flags.subjects {
-            let row = measure(*subject, *case, Duration::from_secs(flags.window_s))?;
-            println!("| {} | {} ms | {subject:?} | {row} |", case.routers, case.advert_ms);
+            let mut runs = Vec::new();
+            for run in 0..flags.runs {
+                // Each crash at another point between two adverts.
+                let phase = Duration::from_millis(case.advert_ms) * run / flags.runs;
+                let window = Duration::from_secs(flags.window_s) + phase;
+                runs.push(measure(*subject, *case, window)?);
+            }
+            let row: Vec<String> = COLUMNS.iter().map(|column| column.median(&runs)).collect();
+            let Case { routers, advert_ms } = case;
+            println!("| {routers} | {advert_ms} ms | {subject:?} | {} |", row.join(" | "));
         }
     }
     Ok(())
+}
+
+/// What one run has shown.
+struct Run {
+    cpu_active: f64,
+    cpu_backup: f64,
+    rss: f64,
+    pss: f64,
+    all_active: f64,
+    false_takeovers: f64,
+    first: f64,
+    last: f64,
+    moved: f64,
+}
+
+/// A column of the table: how it is read from a run, and its decimals.
+struct Column(fn(&Run) -> f64, usize);
+
+const COLUMNS: [Column; 9] = [
+    Column(|run| run.cpu_active, 1),
+    Column(|run| run.cpu_backup, 1),
+    Column(|run| run.rss, 1),
+    Column(|run| run.pss, 1),
+    Column(|run| run.all_active, 2),
+    Column(|run| run.false_takeovers, 0),
+    Column(|run| run.first, 0),
+    Column(|run| run.last, 0),
+    Column(|run| run.moved, 0),
+];
+
+impl Column {
+    fn median(&self, runs: &[Run]) -> String {
+        let mut values: Vec<f64> = runs.iter().map(self.0).collect();
+        values.sort_by(f64::total_cmp);
+        let median = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+        format!("{median:.*}", self.1)
+    }
 }
 
 /// Runs the routers of one host until it is killed.
@@ -188,7 +237,7 @@ impl Watch {
     }
 }
 
-fn measure(subject: Subject, case: Case, window: Duration) -> Result<String, Failure> {
+fn measure(subject: Subject, case: Case, window: Duration) -> Result<Run, Failure> {
     let folder = tempfile::tempdir()?;
     let lab = Lab::new()?;
     let (mut a, mut b) = (lab.host("a")?, lab.host("b")?);
@@ -219,20 +268,32 @@ fn measure(subject: Subject, case: Case, window: Duration) -> Result<String, Fai
     let load = |before: f64, pids: &[u32]| (ticks(pids) - before) / TICKS / took * 100.0;
     let (cpu_a, cpu_b) = (load(before.0, &pids_a), load(before.1, &pids_b));
     let (rss, pss) = (memory(&pids_a, "Rss:"), memory(&pids_a, "Pss:"));
-    let false_takeovers = on_b.takeovers(from);
+    let on_b_takeovers = on_b.takeovers(from);
 
     let crashed = clock.now();
     a.power_off()?;
     on_b.wait(crashed, case.routers);
     let moved = on_b.came(crashed);
-    let after = |at: Option<&Instant>| at.map_or(0, |at| at.since(crashed).as_millis());
-    let (first, last) = (after(moved.values().min()), after(moved.values().max()));
-    let all = all.map_or("never".to_owned(), |at| format!("{:.2}", at.since(began).as_secs_f64()));
-    let moved = moved.len();
-    Ok(format!(
-        "{cpu_a:.1} | {cpu_b:.1} | {rss:.1} | {pss:.1} | {all} | {false_takeovers} | \
-         {first} / {last} | {moved}"
-    ))
+    let after = |at: Option<&Instant>| at.map_or(f64::NAN, |at| ms(at.since(crashed)));
+    Ok(Run {
+        cpu_active: cpu_a,
+        cpu_backup: cpu_b,
+        rss,
+        pss,
+        all_active: all.map_or(f64::NAN, |at| at.since(began).as_secs_f64()),
+        false_takeovers: count(on_b_takeovers),
+        first: after(moved.values().min()),
+        last: after(moved.values().max()),
+        moved: count(moved.len()),
+    })
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn start(
