@@ -85,7 +85,7 @@ fn updates(criterion: &mut Criterion) {
     for algorithm in ALGORITHMS {
         let Some(pool) = pool(algorithm, 1_000, 16) else { continue };
         let list: Vec<Endpoint> =
-            pool.snapshot().iter().map(|(_, endpoint, _)| endpoint.clone()).collect();
+            pool.snapshot().iter().map(|(endpoint, _)| endpoint.clone()).collect();
         group.bench_function(BenchmarkId::new(algorithm, list.len()), |bencher| {
             bencher.iter(|| pool.update(black_box(list.clone())));
         });
@@ -95,7 +95,7 @@ fn updates(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("clone-of-the-list", 1_000), |bencher| {
             bencher.iter(|| {
                 let snapshot = pool.snapshot();
-                snapshot.iter().map(|(_, endpoint, _)| endpoint.clone()).collect::<Vec<_>>()
+                snapshot.iter().map(|(endpoint, _)| endpoint.clone()).collect::<Vec<_>>()
             });
         });
     }

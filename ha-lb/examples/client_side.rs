@@ -67,7 +67,7 @@ async fn until(pool: &Pool, name: &str, health: Health) -> Result<(), Box<dyn Er
     while !pool
         .snapshot()
         .iter()
-        .any(|(_, endpoint, state)| endpoint.name().as_str() == name && state.health() == health)
+        .any(|(endpoint, state)| endpoint.name().as_str() == name && state.health() == health)
     {
         changes.changed().await?;
     }

@@ -2,30 +2,34 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::algorithm::hash::Key;
 pub use crate::context::PickContext;
 use crate::snapshot::{EndpointIndex, Endpoints};
+use crate::state::EndpointState;
 
-/// A balancing algorithm: says which endpoint gets the next piece of work.
+/// A balancing algorithm: says which endpoint of a group gets the next piece of work.
 ///
 /// Called for every request, by all threads at once: an implementation takes no lock and allocates
-/// nothing. It must pick only from [`Endpoints::usable`], and only what [`Endpoints::admits`] (use
-/// [`Endpoints::scan`] where the choice that the algorithm prefers is not admitted).
+/// nothing. It must pick only what [`Endpoints::admits`] (use [`Endpoints::scan`] where the choice
+/// that the algorithm prefers is not admitted). What it builds for a group is built for *all* its
+/// endpoints and outlives changes of their health.
 ///
 /// ```
 /// use ha_lb::balancer::{Balancer, PickContext};
 /// use ha_lb::snapshot::{EndpointIndex, Endpoints};
 ///
-/// /// Fills the endpoints in the order of the list (HAProxy's `balance first`).
+/// /// Always the last one of the list that can take work.
 /// #[derive(Debug)]
-/// struct First;
+/// struct Last;
 ///
-/// impl Balancer for First {
+/// impl Balancer for Last {
 ///     fn name(&self) -> &'static str {
-///         "first"
+///         "last"
 ///     }
 ///     fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
-///         endpoints.scan(0, context)
+///         endpoints.usable().filter(|index| endpoints.admits(*index, context)).last()
 ///     }
 /// }
 /// ```
@@ -42,6 +46,38 @@ pub trait Balancer: fmt::Debug + Send + Sync {
         let _: &Endpoints = endpoints;
     }
 
+    /// The book that is to be told of every change of an endpoint of the group, from its preparation
+    /// on. Default: none.
+    fn book(&self, endpoints: &Endpoints) -> Option<Arc<dyn LoadBook>> {
+        let _: &Endpoints = endpoints;
+        None
+    }
+
+    /// Whether what is prepared depends on which endpoints are usable: it is then prepared anew when
+    /// that changes. Default: false.
+    fn follows_health(&self) -> bool {
+        false
+    }
+
+    /// A number that is the same for work that belongs to the same endpoint: it decides on the
+    /// group too, where there are several. Default: `None`, any group by its share.
+    fn affinity(&self, context: &PickContext<'_>) -> Option<u64> {
+        let _: &PickContext<'_> = context;
+        None
+    }
+
+    /// What work is placed by, if it is placed by anything: a proxy gives it to each pick. Default:
+    /// `None`.
+    fn key(&self) -> Option<&Key> {
+        None
+    }
+
+    /// The time after which a measured latency counts little, if this balancer wants to know how long
+    /// work takes. Default: `None`; nothing is measured, which saves two looks at the clock.
+    fn measures_latency(&self) -> Option<Duration> {
+        None
+    }
+
     /// Why `picked` was picked, in words: `fewest connections for its weight: 3 at weight 2`.
     fn explain(
         &self,
@@ -52,6 +88,18 @@ pub trait Balancer: fmt::Debug + Send + Sync {
         let _: (&Endpoints, &PickContext<'_>, EndpointIndex) = (endpoints, context, picked);
         self.name().to_owned()
     }
+}
+
+/// What a balancer keeps of the loads of a group, such as an ordering of them.
+///
+/// Told by all threads at once, after each pick and each end of one: it takes no lock. News of one
+/// endpoint can overtake each other, so the live state is read, not counted along.
+pub trait LoadBook: fmt::Debug + Send + Sync {
+    /// The load of the endpoint has changed: its connections, its latency or its share.
+    fn note(&self, index: EndpointIndex, state: &EndpointState);
+
+    /// The endpoint takes work from now on, or takes none; its load may have changed too.
+    fn set_usable(&self, index: EndpointIndex, usable: bool, state: &EndpointState);
 }
 
 macro_rules! forward {
@@ -69,6 +117,21 @@ macro_rules! forward {
             }
             fn prepare(&self, endpoints: &Endpoints) {
                 (**self).prepare(endpoints);
+            }
+            fn book(&self, endpoints: &Endpoints) -> Option<Arc<dyn LoadBook>> {
+                (**self).book(endpoints)
+            }
+            fn follows_health(&self) -> bool {
+                (**self).follows_health()
+            }
+            fn affinity(&self, context: &PickContext<'_>) -> Option<u64> {
+                (**self).affinity(context)
+            }
+            fn key(&self) -> Option<&Key> {
+                (**self).key()
+            }
+            fn measures_latency(&self) -> Option<Duration> {
+                (**self).measures_latency()
             }
             fn explain(
                 &self,

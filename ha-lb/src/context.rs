@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ha_core::id::EndpointName;
+
 use crate::state::EndpointState;
 
 /// What is known of the work that an endpoint is picked for.
@@ -21,13 +23,14 @@ pub struct PickContext<'a> {
     client: Option<IpAddr>,
     hash_key: Option<&'a [u8]>,
     excluded: &'a [Arc<EndpointState>],
+    preferred: Option<&'a EndpointName>,
 }
 
 impl<'a> PickContext<'a> {
     /// Nothing is known.
     #[must_use]
     pub const fn new() -> Self {
-        Self { client: None, hash_key: None, excluded: &[] }
+        Self { client: None, hash_key: None, excluded: &[], preferred: None }
     }
 
     /// Sets who asks; hashing by source uses it.
@@ -49,6 +52,20 @@ impl<'a> PickContext<'a> {
     pub const fn with_excluded(mut self, excluded: &'a [Arc<EndpointState>]) -> Self {
         self.excluded = excluded;
         self
+    }
+
+    /// Sets the endpoint that the client had before: it is picked if it is healthy and not full, also
+    /// while it is drained.
+    #[must_use]
+    pub const fn with_preferred(mut self, name: &'a EndpointName) -> Self {
+        self.preferred = Some(name);
+        self
+    }
+
+    /// The endpoint that the client had before.
+    #[must_use]
+    pub const fn preferred(&self) -> Option<&'a EndpointName> {
+        self.preferred
     }
 
     /// Who asks.

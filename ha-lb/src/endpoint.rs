@@ -1,8 +1,12 @@
 //! What a balancer can pick: a name, an address, a weight.
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use ha_core::config::ConfigError;
 use ha_core::id::EndpointName;
@@ -94,6 +98,10 @@ impl fmt::Display for Weight {
 /// let web: Endpoint = "web-1=192.0.2.10:8080".parse()?;
 /// let web = web.with_weight(Weight::new(10)?).with_max_connections(200);
 /// assert_eq!(web.to_string(), "web-1=192.0.2.10:8080");
+///
+/// let far = web.with_zone("eu-west").with_priority(1).with_tag("version", "7").with_data(42_u64);
+/// assert_eq!((far.zone(), far.priority(), far.tag("version")), (Some("eu-west"), 1, Some("7")));
+/// assert_eq!(far.data::<u64>(), Some(&42));
 /// # Ok::<(), ha_core::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,6 +115,14 @@ pub struct Endpoint {
     max_connections: Option<NonZeroU32>,
     #[serde(default)]
     backup: bool,
+    #[serde(default)]
+    priority: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<Arc<str>, Arc<str>>,
+    #[serde(skip)]
+    data: Data,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<NonZeroU32>,
 }
@@ -115,7 +131,18 @@ impl Endpoint {
     /// An endpoint of weight 1 without a limit.
     #[must_use]
     pub const fn new(name: EndpointName, address: SocketAddr) -> Self {
-        Self { name, address, weight: Weight::ONE, max_connections: None, backup: false, id: None }
+        Self {
+            name,
+            address,
+            weight: Weight::ONE,
+            max_connections: None,
+            backup: false,
+            priority: 0,
+            zone: None,
+            tags: BTreeMap::new(),
+            data: Data(None),
+            id: None,
+        }
     }
 
     /// Sets its share; 0 takes it out of balancing. Default: 1 (HAProxy's `weight`).
@@ -141,6 +168,46 @@ impl Endpoint {
     #[must_use]
     pub const fn with_backup(mut self, backup: bool) -> Self {
         self.backup = backup;
+        self
+    }
+
+    /// Sets its priority level: 0, the default, is used first; higher numbers while the levels
+    /// before have too few that are usable (Envoy's `priority`).
+    ///
+    /// How much goes to which level: [`PoolBuilder::overprovisioning`].
+    ///
+    /// [`PoolBuilder::overprovisioning`]: crate::pool::PoolBuilder::overprovisioning
+    #[must_use]
+    pub const fn with_priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the zone that it is in: a data centre, a rack. Default: none.
+    ///
+    /// It matters to a pool that has a zone of its own: [`PoolBuilder::zone`].
+    ///
+    /// [`PoolBuilder::zone`]: crate::pool::PoolBuilder::zone
+    #[must_use]
+    pub fn with_zone(mut self, zone: impl Into<Arc<str>>) -> Self {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// Sets a tag, such as its version; the crate itself gives tags no meaning.
+    #[must_use]
+    pub fn with_tag(mut self, key: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Self {
+        self.tags.insert(key.into(), value.into());
+        self
+    }
+
+    /// Attaches a value of the program, such as a client for this endpoint.
+    ///
+    /// It is shared by all clones, is neither written nor read by `serde`, and two endpoints are
+    /// equal only if they share it.
+    #[must_use]
+    pub fn with_data<T: Any + Send + Sync>(mut self, data: T) -> Self {
+        self.data = Data(Some(Arc::new(data)));
         self
     }
 
@@ -185,10 +252,67 @@ impl Endpoint {
         self.backup
     }
 
+    /// Its priority level; 0 is used first.
+    #[must_use]
+    pub const fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    /// The zone that it is in.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// The tags, by key.
+    pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tags.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// The tag `key`.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        self.tags.get(key).map(|value| &**value)
+    }
+
+    /// The value of the program; `None` if there is none, or none of this type.
+    #[must_use]
+    pub fn data<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.data.0.as_deref()?.downcast_ref()
+    }
+
     /// The number that was set for consistent hashing.
     #[must_use]
     pub const fn id(&self) -> Option<NonZeroU32> {
         self.id
+    }
+}
+
+/// A value of the program; equal to itself only.
+#[derive(Clone, Default)]
+struct Data(Option<Arc<dyn Any + Send + Sync>>);
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "attached" } else { "none" })
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+impl Eq for Data {}
+
+impl Hash for Data {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.is_some().hash(state);
     }
 }
 

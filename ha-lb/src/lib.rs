@@ -31,7 +31,7 @@
 //! # Where to look
 //!
 //! - [`pool`]: the endpoints and how they change; [`endpoint`], [`snapshot`], [`state`], [`pick`].
-//! - [`algorithm`]: round robin, least connections, random with two choices, HAProxy's source hash.
+//! - [`algorithm`]: in turn, by load, by latency, at random, by the hash of a key.
 //!   [`balancer`] is the trait for your own.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
@@ -72,8 +72,12 @@ pub mod pick;
 pub mod pool;
 #[cfg(feature = "tokio")]
 pub mod proxy;
+#[cfg(feature = "tokio")]
+pub mod queue;
+mod random;
 pub mod snapshot;
 pub mod state;
+pub mod stick;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_core::id::EndpointName;
+use ha_core::time::{BootClock, Clock, Instant};
 
 use crate::snapshot::Obstacle;
 use crate::state::EndpointState;
@@ -18,12 +20,23 @@ pub use crate::state::Outcome;
 pub struct Pick {
     state: Arc<EndpointState>,
     outcome: Outcome,
+    clock: Option<Stopwatch>,
+}
+
+/// Since when a pick is in use, and after which time its latency counts little.
+#[derive(Debug, Clone, Copy)]
+struct Stopwatch {
+    since: Instant,
+    decay: Duration,
 }
 
 impl Pick {
     /// Takes over a connection that was counted by [`EndpointState::acquire`].
-    pub(crate) const fn acquired(state: Arc<EndpointState>) -> Self {
-        Self { state, outcome: Outcome::Abandoned }
+    ///
+    /// With `decay` the time until its end is measured.
+    pub(crate) fn acquired(state: Arc<EndpointState>, decay: Option<Duration>) -> Self {
+        let clock = decay.map(|decay| Stopwatch { since: BootClock::new().now(), decay });
+        Self { state, outcome: Outcome::Abandoned, clock }
     }
 
     /// The endpoint's name.
@@ -46,13 +59,31 @@ impl Pick {
     }
 
     /// Ends the pick and reports how it went.
+    ///
+    /// If the balancer asks for latencies, the time since the pick is one, unless the work was
+    /// abandoned or no connection came about.
     pub fn finish(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// Ends the pick and reports how it went and how long the work took, instead of the whole time
+    /// since the pick: such as the time to the first byte of an answer.
+    pub fn finish_after(mut self, outcome: Outcome, took: Duration) {
+        if let Some(Stopwatch { decay, .. }) = self.clock.take() {
+            self.state.note_latency(BootClock::new().now(), took, decay);
+        }
         self.outcome = outcome;
     }
 }
 
 impl Drop for Pick {
     fn drop(&mut self) {
+        if let Some(Stopwatch { since, decay }) = self.clock
+            && matches!(self.outcome, Outcome::Completed | Outcome::Failed)
+        {
+            let now = BootClock::new().now();
+            self.state.note_latency(now, now.since(since), decay);
+        }
         self.state.release(self.outcome);
     }
 }
@@ -73,6 +104,17 @@ pub enum PickError {
     /// The pool is empty.
     #[error("cannot pick an endpoint: the pool is empty; add endpoints")]
     Empty,
+    /// As many wait for an endpoint as may wait.
+    #[error(
+        "cannot pick an endpoint: every usable one is full, and so is the queue; raise `max_len` or \
+         add endpoints"
+    )]
+    QueueFull,
+    /// No endpoint had room in time.
+    #[error(
+        "cannot pick an endpoint: none had room within the queue's time; raise it, or add endpoints"
+    )]
+    QueueTimeout,
     /// Every endpoint is down, drained or in maintenance.
     #[error(
         "cannot pick an endpoint: every one is unhealthy, drained or in maintenance; see their \
@@ -112,10 +154,10 @@ impl fmt::Display for Explanation {
 pub(crate) fn in_words(obstacle: Obstacle, state: &EndpointState) -> String {
     match obstacle {
         Obstacle::Admin(admin) => format!("put to {admin}"),
+        Obstacle::Ejected => format!("ejected: {}", state.reason()),
         Obstacle::Excluded => "tried already".to_owned(),
         Obstacle::Full => format!("full with {} connections", state.connections()),
         Obstacle::Unhealthy => format!("{}: {}", state.health(), state.reason()),
         Obstacle::Unknown => "not in the pool".to_owned(),
-        Obstacle::Weight => "weight 0".to_owned(),
     }
 }

@@ -1,27 +1,42 @@
 //! The pool: endpoints, their health and an algorithm, behind one cheap handle.
 
+mod builder;
+mod ramp;
+
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ha_core::config::{ConfigError, Problems};
 use ha_core::health::Health;
 use ha_core::id::EndpointName;
+use ha_core::time::{BootClock, Clock, Instant};
 
+pub use self::builder::PoolBuilder;
+pub use self::ramp::SlowStart;
+
+use self::ramp::Ramps;
 use crate::algorithm::Algorithm;
-use crate::balancer::{Balancer, PickContext};
-use crate::endpoint::Endpoint;
+use crate::algorithm::hash::Key;
+use crate::balancer::{Balancer, LoadBook, PickContext};
+use crate::endpoint::{Endpoint, Weight};
 use crate::pick::{Explanation, Pick, PickError, in_words};
-use crate::snapshot::{EndpointIndex, Endpoints, Members};
-use crate::state::{Admin, EndpointState};
+#[cfg(feature = "tokio")]
+use crate::queue::{Queue, QueueConfig};
+use crate::random;
+use crate::snapshot::{EndpointIndex, Endpoints, Members, Obstacle, Policy, Snapshot};
+use crate::state::{Admin, EndpointState, Share};
 
 /// The most endpoints a pool takes: a list beyond it is a mistake of whoever made it.
 pub const MAX_ENDPOINTS: usize = 1 << 20;
 
 /// A set of endpoints to pick from; a cheap handle, all clones share the set.
 ///
-/// Picks are wait-free: they read an immutable [snapshot](Endpoints) that changes replace as a
-/// whole. Changes take a lock among themselves.
+/// Picks are wait-free: they read a [snapshot](Snapshot) of the list that updates replace as a whole, and
+/// what changes with health by itself. Changes take a lock among themselves; one of health takes about
+/// a microsecond, however many endpoints there are.
 ///
 /// ```
 /// use ha_core::health::Health;
@@ -50,60 +65,17 @@ pub struct Pool {
 #[derive(Debug)]
 struct Inner {
     balancer: Arc<dyn Balancer>,
-    trust_unchecked: bool,
-    current: ArcSwap<Endpoints>,
+    /// As the balancer says once and for all.
+    latency_decay: Option<Duration>,
+    policy: Policy,
+    slow_start: Option<SlowStart>,
+    current: ArcSwap<Snapshot>,
     /// Taken by changes, so that they follow each other; never by picks.
-    changes: Mutex<()>,
+    changes: Mutex<Ramps>,
     #[cfg(feature = "tokio")]
     changed: tokio::sync::watch::Sender<u64>,
-}
-
-/// Makes a [`Pool`]; see [`Pool::builder`].
-#[derive(Debug)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct PoolBuilder {
-    balancer: Arc<dyn Balancer>,
-    endpoints: Vec<Endpoint>,
-    trust_unchecked: bool,
-}
-
-impl PoolBuilder {
-    /// Sets the endpoints. Default: none; [`Pool::update`] can bring them later.
-    pub fn endpoints(mut self, endpoints: Vec<Endpoint>) -> Self {
-        self.endpoints = endpoints;
-        self
-    }
-
-    /// Sets whether an endpoint that was not checked yet takes work.
-    ///
-    /// Default: true (HAProxy's `init-state up`), which is also right without any health check.
-    /// Choose false if a new endpoint must prove itself first (`init-state down`).
-    pub fn trust_unchecked(mut self, trust: bool) -> Self {
-        self.trust_unchecked = trust;
-        self
-    }
-
-    /// Makes the pool.
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::update`].
-    pub fn build(self) -> Result<Pool, ConfigError> {
-        let empty =
-            Members { endpoints: Box::default(), states: Box::default(), weights: Box::default() };
-        let current = Endpoints::new(Arc::new(empty), self.trust_unchecked);
-        let inner = Inner {
-            balancer: self.balancer,
-            trust_unchecked: self.trust_unchecked,
-            current: ArcSwap::from_pointee(current),
-            changes: Mutex::new(()),
-            #[cfg(feature = "tokio")]
-            changed: tokio::sync::watch::Sender::new(0),
-        };
-        let pool = Pool { inner: Arc::new(inner) };
-        pool.update(self.endpoints)?;
-        Ok(pool)
-    }
+    #[cfg(feature = "tokio")]
+    queue: Option<Arc<Queue>>,
 }
 
 impl Pool {
@@ -118,7 +90,29 @@ impl Pool {
 
     /// Starts a pool with any [`Balancer`].
     pub fn builder(balancer: Arc<dyn Balancer>) -> PoolBuilder {
-        PoolBuilder { balancer, endpoints: Vec::new(), trust_unchecked: true }
+        PoolBuilder::new(balancer)
+    }
+
+    fn start(
+        balancer: Arc<dyn Balancer>,
+        policy: Policy,
+        slow_start: Option<SlowStart>,
+        #[cfg(feature = "tokio")] queue: Option<QueueConfig>,
+    ) -> Self {
+        let empty = Snapshot::new(Arc::new(Members::new(Vec::new(), Vec::new())), &policy);
+        let inner = Inner {
+            latency_decay: balancer.measures_latency(),
+            balancer,
+            policy,
+            slow_start,
+            current: ArcSwap::from_pointee(empty),
+            changes: Mutex::new(Ramps::default()),
+            #[cfg(feature = "tokio")]
+            changed: tokio::sync::watch::Sender::new(0),
+            #[cfg(feature = "tokio")]
+            queue: queue.map(|config| Arc::new(Queue::new(config))),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Picks an endpoint; the guard counts as a connection on it until finished or dropped.
@@ -127,20 +121,112 @@ impl Pool {
     ///
     /// [`PickError`] says why there is none.
     pub fn pick(&self, context: &PickContext<'_>) -> Result<Pick, PickError> {
-        let endpoints = self.inner.current.load();
+        let snapshot = self.inner.current.load();
+        if let Some(pick) =
+            context.preferred().and_then(|name| self.again(&snapshot, name, context))
+        {
+            return Ok(pick);
+        }
+        let first = self.group_for(&snapshot, context);
+        if let Some(pick) = first.and_then(|group| self.pick_from(group, context)) {
+            return Ok(pick);
+        }
+        // All of its endpoints are full or tried: another group that serves may have one.
+        let mut others = snapshot.groups().iter().zip(snapshot.shares());
+        others
+            .find_map(
+                |(group, share)| if share > 0.0 { self.pick_from(group, context) } else { None },
+            )
+            .ok_or_else(|| why_none(&snapshot, context))
+    }
+
+    /// The endpoint that a client had before, if it still works.
+    fn again(
+        &self,
+        snapshot: &Snapshot,
+        name: &EndpointName,
+        context: &PickContext<'_>,
+    ) -> Option<Pick> {
+        let (_, state) = snapshot.find(name)?;
+        let open = state.is_open_to_known(self.inner.policy.trust_unchecked);
+        let open = open && !context.excludes(state) && state.acquire();
+        open.then(|| Pick::acquired(Arc::clone(state), self.inner.latency_decay))
+    }
+
+    fn group_for<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        context: &PickContext<'_>,
+    ) -> Option<&'a Endpoints> {
+        let affinity = || self.inner.balancer.affinity(context);
+        snapshot.group_for(|| affinity().map_or_else(random::draw, random::mix))
+    }
+
+    fn pick_from(&self, group: &Endpoints, context: &PickContext<'_>) -> Option<Pick> {
         // A limit may be reached between the algorithm's look and our count: choose again then.
         // Every round but the last saw an endpoint fill up, so a few are enough; then a scan.
         for _ in 0..4 {
-            let Some(index) = self.inner.balancer.pick(&endpoints, context) else {
-                return Err(why_none(&endpoints, context));
-            };
-            if let Some(pick) = acquire(&endpoints, index) {
-                return Ok(pick);
+            let index = self.inner.balancer.pick(group, context)?;
+            if let Some(pick) = self.take(group, index) {
+                return Some(pick);
             }
         }
-        let admitted = endpoints.usable().iter().filter(|index| endpoints.admits(**index, context));
-        let mut acquired = admitted.filter_map(|index| acquire(&endpoints, *index));
-        acquired.next().ok_or_else(|| why_none(&endpoints, context))
+        let mut admitted = group.usable().filter(|index| group.admits(*index, context));
+        admitted.find_map(|index| self.take(group, index))
+    }
+
+    fn take(&self, group: &Endpoints, index: EndpointIndex) -> Option<Pick> {
+        let state = group.state(index)?;
+        state.acquire().then(|| Pick::acquired(Arc::clone(state), self.inner.latency_decay))
+    }
+
+    /// Picks an endpoint; waits while every one that is usable is full, if the pool has a queue
+    /// ([`PoolBuilder::queue`]): those of a lower `priority` first, then those that came first.
+    ///
+    /// # Errors
+    ///
+    /// As [`pick`](Self::pick), and [`PickError::QueueFull`] or [`PickError::QueueTimeout`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: who goes away leaves its place to the next.
+    #[cfg(feature = "tokio")]
+    pub async fn acquire(
+        &self,
+        context: &PickContext<'_>,
+        priority: u8,
+    ) -> Result<Pick, PickError> {
+        let Some(queue) = &self.inner.queue else {
+            return self.pick(context);
+        };
+        if queue.len() == 0 {
+            match self.pick(context) {
+                Err(PickError::AllFull) => {}
+                answer => return answer,
+            }
+        }
+        let mut waiter = queue.join(priority).ok_or(PickError::QueueFull)?;
+        let in_turn = async {
+            // Whoever came after others does not overtake them.
+            if !waiter.is_first() {
+                waiter.called().await;
+            }
+            loop {
+                match self.pick(context) {
+                    Err(PickError::AllFull) => waiter.called().await,
+                    answer => return answer,
+                }
+            }
+        };
+        let timed = tokio::time::timeout(queue.config().timeout(), in_turn).await;
+        timed.unwrap_or(Err(PickError::QueueTimeout))
+    }
+
+    /// How many wait for an endpoint that has room.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.inner.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// Says what a pick would give now and why, and why not the others; counts nothing.
@@ -148,33 +234,39 @@ impl Pool {
     /// An algorithm that takes turns moves on by one turn, as a pick would make it.
     #[must_use]
     pub fn explain(&self, context: &PickContext<'_>) -> Explanation {
-        let endpoints = self.snapshot();
+        let snapshot = self.snapshot();
         let balancer = &self.inner.balancer;
-        let chosen = match balancer.pick(&endpoints, context) {
-            Some(index) => endpoints
-                .endpoint(index)
-                .map(|endpoint| {
-                    (endpoint.name().clone(), balancer.explain(&endpoints, context, index))
-                })
-                .ok_or(PickError::NoneUsable),
-            None => Err(why_none(&endpoints, context)),
+        let choice = self.group_for(&snapshot, context).and_then(|group| {
+            let index = balancer.pick(group, context)?;
+            let name = group.endpoint(index)?.name().clone();
+            Some((name, balancer.explain(group, context, index)))
+        });
+        let serves = |group: &Endpoints| {
+            let mut shares = snapshot.groups().iter().zip(snapshot.shares());
+            shares.any(|(other, share)| std::ptr::eq(other, group) && share > 0.0)
         };
-        let passed_over = endpoints
-            .iter()
-            .filter_map(|(index, endpoint, state)| {
-                let why = match endpoints.obstacle(index, context) {
-                    Some(obstacle) => in_words(obstacle, state),
-                    None if endpoints.usable().binary_search(&index).is_ok() => return None,
-                    None => "a backup, and regular endpoints are usable".to_owned(),
+        let passed_over =
+            snapshot.iter().enumerate().filter_map(|(position, (endpoint, state))| {
+                let why = match snapshot.place(position) {
+                    None => "weight 0".to_owned(),
+                    Some((group, index)) => match group.obstacle(index, context) {
+                        Some(obstacle) => in_words(obstacle, state),
+                        None if serves(group) => return None,
+                        None if endpoint.is_backup() => {
+                            "a backup, and regular endpoints are usable".to_owned()
+                        }
+                        None => format!("of {group}, and those before it suffice"),
+                    },
                 };
                 Some((endpoint.name().clone(), why))
-            })
-            .collect();
+            });
+        let passed_over = passed_over.collect();
+        let chosen = choice.ok_or_else(|| why_none(&snapshot, context));
         Explanation { algorithm: balancer.name(), chosen, passed_over }
     }
 
     /// Replaces the list. Endpoints that keep name and address keep their connection count,
-    /// health, administrative state and totals; picks that are in use stay counted.
+    /// latency, health, administrative state and totals; picks that are in use stay counted.
     ///
     /// # Errors
     ///
@@ -184,18 +276,18 @@ impl Pool {
         check(&endpoints)?;
         let _one_at_a_time = self.lock();
         let old = self.inner.current.load_full();
-        let known: BTreeMap<_, _> =
-            old.iter().map(|(_, endpoint, state)| (endpoint.name(), state)).collect();
-        let states = endpoints.iter().map(|endpoint| match known.get(endpoint.name()) {
-            Some(state) if state.address() == endpoint.address() => Arc::clone(state),
-            _ => Arc::new(EndpointState::new(endpoint.name().clone(), endpoint.address())),
+        let states = endpoints.iter().map(|endpoint| {
+            let known = old.find(endpoint.name()).map(|(_, state)| state);
+            let known = known.filter(|state| state.address() == endpoint.address());
+            let state = known.map_or_else(
+                || Arc::new(EndpointState::new(endpoint.name().clone(), endpoint.address())),
+                Arc::clone,
+            );
+            state.set_limit(endpoint.max_connections().map_or(0, NonZeroU32::get));
+            state
         });
-        let members = Members {
-            states: states.collect(),
-            weights: endpoints.iter().map(|endpoint| endpoint.weight().get()).collect(),
-            endpoints: endpoints.into(),
-        };
-        self.publish(Arc::new(members));
+        let states = states.collect();
+        self.publish(Arc::new(Members::new(endpoints, states)));
         Ok(())
     }
 
@@ -222,9 +314,82 @@ impl Pool {
         self.change(name, |state| state.set_admin(admin))
     }
 
+    /// Takes an endpoint out because of how its work went, whatever its checks say; `reason` says
+    /// why, for people.
+    ///
+    /// Returns whether it was out before; `None` if there is no such endpoint.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn eject(&self, name: &EndpointName, reason: &str) -> Option<bool> {
+        self.change(name, |state| {
+            state.set_reason(reason);
+            state.set_ejected(true)
+        })
+    }
+
+    /// Puts an endpoint back that was ejected.
+    ///
+    /// Returns whether it was out before; `None` if there is no such endpoint.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn restore(&self, name: &EndpointName, reason: &str) -> Option<bool> {
+        self.change(name, |state| {
+            state.set_reason(reason);
+            state.set_ejected(false)
+        })
+    }
+
+    /// Sets which part of its share an endpoint takes, until it is set again: what an agent reports,
+    /// or a program decides. A slow start begins below it and ends at it.
+    ///
+    /// Returns the part before; `None` if there is no such endpoint.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn set_share(&self, name: &EndpointName, share: Share) -> Option<Share> {
+        let mut ramps = self.lock();
+        let snapshot = self.inner.current.load_full();
+        let position = snapshot.members().find(name)?;
+        let state = snapshot.members().states.get(position)?;
+        let before = ramps.set_target(state, share);
+        snapshot.note(position, &self.inner.policy);
+        self.announce();
+        Some(before)
+    }
+
+    /// Sets the weight of an endpoint, as an operator or an agent wants it.
+    ///
+    /// Tables are built anew, as by an update of the list; to reduce an endpoint's part
+    /// for a time, [`set_share`](Self::set_share) is cheaper.
+    ///
+    /// Returns the weight before; `None` if there is no such endpoint.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn set_weight(&self, name: &EndpointName, weight: Weight) -> Option<Weight> {
+        let _one_at_a_time = self.lock();
+        let members = Arc::clone(self.inner.current.load().members());
+        let mut endpoints = members.endpoints.to_vec();
+        let endpoint = endpoints.get_mut(members.find(name)?)?;
+        let before = endpoint.weight();
+        *endpoint = endpoint.clone().with_weight(weight);
+        self.publish(Arc::new(Members::new(endpoints, members.states.to_vec())));
+        Some(before)
+    }
+
+    /// Moves slow starts on to `now`; returns when that is to be done next, if any is under way.
+    ///
+    /// Whoever drives a pool with [`PoolBuilder::slow_start`] calls it then; a
+    /// [`Monitor`](crate::health::monitor::Monitor) does.
+    #[must_use]
+    pub fn advance(&self, now: Instant) -> Option<Instant> {
+        let slow_start = self.inner.slow_start.as_ref()?;
+        let mut ramps = self.lock();
+        let snapshot = self.inner.current.load();
+        ramps.advance(now, slow_start, |state| {
+            if let Some(position) = snapshot.members().find(state.name()) {
+                snapshot.note(position, &self.inner.policy);
+            }
+        })
+    }
+
     /// The endpoints as they are now.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Endpoints> {
+    pub fn snapshot(&self) -> Arc<Snapshot> {
         self.inner.current.load_full()
     }
 
@@ -235,13 +400,19 @@ impl Pool {
         self.inner.changed.subscribe()
     }
 
+    /// What work is placed by, if it is placed by anything: a proxy gives it to each pick.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        self.inner.balancer.key()
+    }
+
     /// The name of the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
         self.inner.balancer.name()
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, Ramps> {
         self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,39 +420,55 @@ impl Pool {
         self.change_if(name, |_| true, set)
     }
 
-    /// Changes a live state, and the snapshot if another endpoint than before is usable now.
+    /// Changes a live state, and what depends on whether it is usable.
     fn change_if<T>(
         &self,
         name: &EndpointName,
         wanted: impl Fn(&Arc<EndpointState>) -> bool,
         set: impl FnOnce(&EndpointState) -> T,
     ) -> Option<T> {
-        let _one_at_a_time = self.lock();
-        let endpoints = self.inner.current.load_full();
-        let (_, _, state) = endpoints.iter().find(|(_, endpoint, _)| endpoint.name() == name)?;
-        if !wanted(state) {
-            return None;
-        }
-        let open_before = state.is_open(self.inner.trust_unchecked);
+        let mut ramps = self.lock();
+        let snapshot = self.inner.current.load_full();
+        let position = snapshot.members().find(name)?;
+        let state = snapshot.members().states.get(position).filter(|state| wanted(state))?;
+        let open = || state.is_open(self.inner.policy.trust_unchecked);
+        let (open_before, known_before) = (open(), state.health() != Health::Unknown);
         let before = set(state);
-        if state.is_open(self.inner.trust_unchecked) == open_before {
-            self.announce();
+        // An endpoint that was up from the start, unchecked, has nothing to warm up.
+        let came_up = !open_before && open() && known_before;
+        if let (true, Some(slow_start)) = (came_up, &self.inner.slow_start) {
+            ramps.begin(state, BootClock::new().now(), slow_start);
+        }
+        let changed = snapshot.note(position, &self.inner.policy);
+        if changed && self.inner.balancer.follows_health() {
+            self.publish(Arc::clone(snapshot.members()));
         } else {
-            self.publish(Arc::clone(endpoints.members()));
+            self.announce();
         }
         Some(before)
     }
 
     fn publish(&self, members: Arc<Members>) {
-        let endpoints = Endpoints::new(members, self.inner.trust_unchecked);
-        self.inner.balancer.prepare(&endpoints);
-        self.inner.current.store(Arc::new(endpoints));
+        let snapshot = Snapshot::new(members, &self.inner.policy);
+        let balancer = &self.inner.balancer;
+        for group in snapshot.groups() {
+            balancer.prepare(group);
+            let books = balancer.book(group).into_iter();
+            #[cfg(feature = "tokio")]
+            let books =
+                books.chain(self.inner.queue.clone().map(|queue| queue as Arc<dyn LoadBook>));
+            group.keep(books.collect());
+        }
+        self.inner.current.store(Arc::new(snapshot));
         self.announce();
     }
 
     #[cfg(feature = "tokio")]
     fn announce(&self) {
         self.inner.changed.send_modify(|changes| *changes += 1);
+        if let Some(queue) = &self.inner.queue {
+            queue.wake_all();
+        }
     }
 
     #[cfg(not(feature = "tokio"))]
@@ -289,24 +476,24 @@ impl Pool {
     const fn announce(&self) {}
 }
 
-fn acquire(endpoints: &Endpoints, index: EndpointIndex) -> Option<Pick> {
-    let (endpoint, state) = (endpoints.endpoint(index)?, endpoints.state(index)?);
-    state.acquire(endpoint.max_connections()).then(|| Pick::acquired(Arc::clone(state)))
-}
-
-fn why_none(endpoints: &Endpoints, context: &PickContext<'_>) -> PickError {
-    use crate::snapshot::Obstacle;
-    if endpoints.is_empty() {
+fn why_none(snapshot: &Snapshot, context: &PickContext<'_>) -> PickError {
+    if snapshot.is_empty() {
         return PickError::Empty;
     }
     let mut error = PickError::NoneUsable;
-    for index in endpoints.usable() {
-        match endpoints.obstacle(*index, context) {
-            Some(Obstacle::Full) | None => return PickError::AllFull,
-            Some(Obstacle::Excluded) => error = PickError::AllTried,
-            Some(
-                Obstacle::Admin(_) | Obstacle::Unhealthy | Obstacle::Unknown | Obstacle::Weight,
-            ) => {}
+    let serving = snapshot.groups().iter().zip(snapshot.shares()).filter(|(_, share)| *share > 0.0);
+    for (group, _) in serving {
+        for index in group.usable() {
+            match group.obstacle(index, context) {
+                Some(Obstacle::Full) | None => return PickError::AllFull,
+                Some(Obstacle::Excluded) => error = PickError::AllTried,
+                Some(
+                    Obstacle::Admin(_)
+                    | Obstacle::Ejected
+                    | Obstacle::Unhealthy
+                    | Obstacle::Unknown,
+                ) => {}
+            }
         }
     }
     error

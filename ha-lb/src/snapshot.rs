@@ -1,72 +1,78 @@
-//! Immutable snapshots: which endpoints there are, and which take work.
+//! Immutable snapshots: which endpoints there are, in which groups, and which take work.
 
-use std::any::Any;
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+mod bits;
+mod group;
+mod policy;
 
-use crate::context::PickContext;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ha_core::id::EndpointName;
+
+pub(crate) use self::group::Obstacle;
+pub use self::group::{EndpointIndex, Endpoints, Prepared};
+pub(crate) use self::policy::Policy;
+
 use crate::endpoint::Endpoint;
-use crate::state::{Admin, EndpointState};
-
-/// The place of an endpoint in one snapshot of [`Endpoints`]; another snapshot may order anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointIndex(u32);
-
-impl EndpointIndex {
-    /// The index `position`, counted from 0.
-    #[must_use]
-    pub const fn new(position: u32) -> Self {
-        Self(position)
-    }
-
-    /// The position, counted from 0.
-    #[must_use]
-    pub const fn get(self) -> usize {
-        self.0 as usize
-    }
-}
+use crate::state::EndpointState;
 
 /// The list, shared by all snapshots between two updates of the list.
 #[derive(Debug)]
 pub(crate) struct Members {
     pub(crate) endpoints: Box<[Endpoint]>,
     pub(crate) states: Box<[Arc<EndpointState>]>,
-    /// Weights once more, close together: the scan of least connections reads them all.
-    pub(crate) weights: Box<[u16]>,
+    /// Positions in the list, ordered by name.
+    by_name: Box<[u32]>,
 }
 
-/// A snapshot of a pool: the endpoints, and which of them take work.
+impl Members {
+    /// A list of at most 2^32 endpoints of different names, with the state of each.
+    pub(crate) fn new(endpoints: Vec<Endpoint>, states: Vec<Arc<EndpointState>>) -> Self {
+        let name = |position: &u32| endpoints.get(*position as usize).map(Endpoint::name);
+        let mut by_name: Vec<u32> =
+            (0..u32::try_from(endpoints.len()).unwrap_or(u32::MAX)).collect();
+        by_name.sort_by_key(name);
+        Self { by_name: by_name.into(), endpoints: endpoints.into(), states: states.into() }
+    }
+
+    /// The position of a name in the list.
+    pub(crate) fn find(&self, name: &EndpointName) -> Option<usize> {
+        let at = |position: &u32| self.endpoints.get(*position as usize).map(Endpoint::name);
+        let found = self.by_name.binary_search_by_key(&Some(name), at).ok()?;
+        self.by_name.get(found).map(|position| *position as usize)
+    }
+}
+
+/// A snapshot of a pool: the endpoints in the order of the list, and the groups that they make.
 ///
-/// A change of the list makes new members; a change of health or administrative state makes a new
-/// snapshot over the same members, with another list of usable ones. What an algorithm prepares
-/// for a snapshot (a schedule, a table) is stored in it by [`prepared`](Self::prepared), so that a
-/// pick finds list and table always in step.
+/// A change of the list makes a new snapshot. A change of health or administrative state only turns
+/// a bit and shifts the shares of the groups, which a pick sees at once: no table is built anew
+/// for it, except for balancers that ask for that
+/// ([`Balancer::follows_health`](crate::balancer::Balancer::follows_health)).
+///
+/// Endpoints of one priority level and of the same side of the zone border are a group, and so are
+/// backups; those of weight 0 are in none. Each pick goes to one group first, by the groups'
+/// shares.
 #[derive(Debug)]
-pub struct Endpoints {
+pub struct Snapshot {
     members: Arc<Members>,
-    /// Indices that take work, ascending: regular endpoints, or, if there are none, backups.
-    usable: Box<[EndpointIndex]>,
-    trust_unchecked: bool,
-    prepared: OnceLock<Box<dyn Any + Send + Sync>>,
+    groups: Box<[Endpoints]>,
+    /// Where the share of each group ends, in parts of [`WHOLE`].
+    bounds: Box<[AtomicU32]>,
+    /// Group and index there, by position in the list; `None` of weight 0.
+    places: Box<[Option<(u16, EndpointIndex)>]>,
 }
 
-impl Endpoints {
-    pub(crate) fn new(members: Arc<Members>, trust_unchecked: bool) -> Self {
-        let tier = |backup: bool| -> Box<[EndpointIndex]> {
-            let all = members.endpoints.iter().zip(&members.states).zip(0..);
-            all.filter(|((endpoint, state), _)| {
-                endpoint.is_backup() == backup
-                    && !endpoint.weight().is_zero()
-                    && state.is_open(trust_unchecked)
-            })
-            .map(|(_, index)| EndpointIndex(index))
-            .collect()
-        };
-        let mut usable = tier(false);
-        if usable.is_empty() {
-            usable = tier(true);
-        }
-        Self { members, usable, trust_unchecked, prepared: OnceLock::new() }
+/// All shares together.
+pub(crate) const WHOLE: u32 = 1 << 16;
+
+impl Snapshot {
+    pub(crate) fn new(members: Arc<Members>, policy: &Policy) -> Self {
+        let (groups, places) = policy.divide(&members);
+        let bounds = groups.iter().map(|_| AtomicU32::new(0)).collect();
+        let snapshot = Self { members, groups, bounds, places };
+        snapshot.share_out(policy);
+        snapshot
     }
 
     pub(crate) const fn members(&self) -> &Arc<Members> {
@@ -85,124 +91,79 @@ impl Endpoints {
         self.members.endpoints.is_empty()
     }
 
-    /// The endpoints that take work, in the order of the list: regular ones that are healthy,
-    /// ready and of a weight above 0; if there are none, such backups.
-    #[must_use]
-    pub fn usable(&self) -> &[EndpointIndex] {
-        &self.usable
-    }
-
-    /// The endpoint at `index`; `None` if the index is of another snapshot and out of range.
-    #[must_use]
-    pub fn endpoint(&self, index: EndpointIndex) -> Option<&Endpoint> {
-        self.members.endpoints.get(index.get())
-    }
-
-    /// The live state at `index`; `None` as for [`endpoint`](Self::endpoint).
-    #[must_use]
-    pub fn state(&self, index: EndpointIndex) -> Option<&Arc<EndpointState>> {
-        self.members.states.get(index.get())
-    }
-
-    /// The weight at `index`, 0 if it is out of range.
-    #[must_use]
-    pub fn weight(&self, index: EndpointIndex) -> u16 {
-        self.members.weights.get(index.get()).copied().unwrap_or_default()
-    }
-
     /// All endpoints with their state, in the order of the list.
-    pub fn iter(&self) -> impl Iterator<Item = (EndpointIndex, &Endpoint, &Arc<EndpointState>)> {
-        let members = self.members.endpoints.iter().zip(&self.members.states);
-        (0..).zip(members).map(|(index, (endpoint, state))| (EndpointIndex(index), endpoint, state))
+    pub fn iter(&self) -> impl Iterator<Item = (&Endpoint, &Arc<EndpointState>)> {
+        self.members.endpoints.iter().zip(&self.members.states)
     }
 
-    /// Whether a member of [`usable`](Self::usable) can take *this* pick: still healthy and ready
-    /// by its live state, not full, not excluded by `context`.
+    /// The endpoint of this name, with its state.
     #[must_use]
-    pub fn admits(&self, index: EndpointIndex, context: &PickContext<'_>) -> bool {
-        self.obstacle(index, context).is_none()
+    pub fn find(&self, name: &EndpointName) -> Option<(&Endpoint, &Arc<EndpointState>)> {
+        let position = self.members.find(name)?;
+        Some((self.members.endpoints.get(position)?, self.members.states.get(position)?))
     }
 
-    /// Why the endpoint cannot take a pick now; `None` if it can.
-    pub(crate) fn obstacle(
-        &self,
-        index: EndpointIndex,
-        context: &PickContext<'_>,
-    ) -> Option<Obstacle> {
-        let (Some(state), Some(endpoint)) = (self.state(index), self.endpoint(index)) else {
-            return Some(Obstacle::Unknown);
+    /// The groups, those that are used first in front.
+    #[must_use]
+    pub const fn groups(&self) -> &[Endpoints] {
+        &self.groups
+    }
+
+    /// The share of all picks that each group gets now, 0 to 1; all are 0 if none is usable.
+    pub fn shares(&self) -> impl Iterator<Item = f64> {
+        let mut before = 0;
+        self.bounds.iter().map(move |bound| {
+            let bound = bound.load(Ordering::Relaxed);
+            let share = bound.saturating_sub(before);
+            before = bound;
+            f64::from(share) / f64::from(WHOLE)
+        })
+    }
+
+    /// The group for a pick with this random number.
+    pub(crate) fn group_for(&self, number: impl FnOnce() -> u64) -> Option<&Endpoints> {
+        match &*self.groups {
+            [] => None,
+            [only] => Some(only),
+            groups => {
+                let number = u32::try_from(number() & u64::from(WHOLE - 1)).unwrap_or_default();
+                let beyond = |bound: &AtomicU32| number < bound.load(Ordering::Relaxed);
+                groups.get(self.bounds.iter().position(beyond)?)
+            }
+        }
+    }
+
+    /// The group of an endpoint and its index there, by its position in the list.
+    pub(crate) fn place(&self, position: usize) -> Option<(&Endpoints, EndpointIndex)> {
+        let (group, index) = (*self.places.get(position)?)?;
+        Some((self.groups.get(usize::from(group))?, index))
+    }
+
+    /// Takes notice of a live state that has changed; returns whether another endpoint than
+    /// before is usable.
+    pub(crate) fn note(&self, position: usize, policy: &Policy) -> bool {
+        let Some((group, index)) = self.place(position) else {
+            return false;
         };
-        if state.admin() != Admin::Ready {
-            return Some(Obstacle::Admin(state.admin()));
+        let changed = group.refresh(index);
+        // In a panic all are usable, and health decides on its end.
+        if changed || group.is_panicking() {
+            self.share_out(policy);
         }
-        if !state.is_open(self.trust_unchecked) {
-            return Some(Obstacle::Unhealthy);
-        }
-        if endpoint.weight().is_zero() {
-            return Some(Obstacle::Weight);
-        }
-        let full = |limit: std::num::NonZeroU32| state.connections() >= limit.get();
-        if endpoint.max_connections().is_some_and(full) {
-            return Some(Obstacle::Full);
-        }
-        context.excludes(state).then_some(Obstacle::Excluded)
+        group.tell(index);
+        changed
     }
 
-    /// The first usable endpoint that admits the pick, searching from position `start` (modulo the
-    /// number of usable ones) onwards; the fallback of every algorithm whose choice is not free.
-    #[must_use]
-    pub fn scan(&self, start: usize, context: &PickContext<'_>) -> Option<EndpointIndex> {
-        let len = self.usable.len();
-        let start = start.checked_rem(len)?;
-        let (before, after) = self.usable.split_at(start);
-        after.iter().chain(before).copied().find(|index| self.admits(*index, context))
-    }
-
-    /// What an algorithm has prepared for this snapshot; builds it if that was not done.
-    ///
-    /// A pool has its balancer prepare a snapshot before it is published, so picks only read. If
-    /// another algorithm's work is stored here (`fits` says no, or the type differs), the value
-    /// is built for this call alone.
-    pub fn prepared<T: Any + Send + Sync>(
-        &self,
-        fits: impl Fn(&T) -> bool,
-        build: impl Fn() -> T,
-    ) -> Prepared<'_, T> {
-        let stored = self.prepared.get_or_init(|| Box::new(build()));
-        match stored.downcast_ref::<T>().filter(|value| fits(value)) {
-            Some(value) => Prepared(Source::Stored(value)),
-            None => Prepared(Source::Built(Box::new(build()))),
+    /// Shares the picks out among the groups, as their endpoints are now.
+    fn share_out(&self, policy: &Policy) {
+        let shares = policy.shares(&self.groups);
+        let mut end: u32 = 0;
+        for (bound, share) in self.bounds.iter().zip(shares) {
+            end = end.saturating_add(share).min(WHOLE);
+            bound.store(end, Ordering::Relaxed);
         }
     }
 }
 
-/// What an algorithm has prepared for a snapshot; made by [`Endpoints::prepared`].
-#[derive(Debug)]
-pub struct Prepared<'a, T>(Source<'a, T>);
-
-#[derive(Debug)]
-enum Source<'a, T> {
-    Stored(&'a T),
-    Built(Box<T>),
-}
-
-impl<T> Deref for Prepared<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        match &self.0 {
-            Source::Stored(value) => value,
-            Source::Built(value) => value,
-        }
-    }
-}
-
-/// Why an endpoint cannot take a pick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Obstacle {
-    Admin(Admin),
-    Excluded,
-    Full,
-    Unhealthy,
-    Unknown,
-    Weight,
-}
+#[cfg(test)]
+mod tests;

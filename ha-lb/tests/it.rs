@@ -12,5 +12,7 @@ mod l7;
 mod malformed;
 #[path = "it/monitor.rs"]
 mod monitor;
+#[path = "it/queue.rs"]
+mod queue;
 #[path = "it/support.rs"]
 mod support;

@@ -3,14 +3,21 @@
 //! # Source
 //!
 //! HAProxy's `leastconn` and nginx's `least_conn`: the smallest `(connections + 1) / weight`;
-//! endpoints that are equal take turns. The scan starts at another endpoint each time and ends at
-//! once at one that no other can beat: idle, and of the largest weight.
+//! endpoints that are equal take turns. HAProxy keeps its servers in a tree behind a lock, nginx
+//! looks at all of them; here a tree of minima without a lock finds one in a time that grows with the
+//! logarithm of their number.
 
-use crate::algorithm::round_robin::Turn;
-use crate::balancer::{Balancer, PickContext};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::algorithm::load_tree::LoadTree;
+use crate::algorithm::turn::Turn;
+use crate::balancer::{Balancer, LoadBook, PickContext};
+use crate::random::mix;
 use crate::snapshot::{EndpointIndex, Endpoints};
+use crate::state::EndpointState;
 
-/// Weighted least connections; a scan without a lock.
+/// Weighted least connections, without a lock.
 #[derive(Debug, Default)]
 pub struct LeastConnections {
     turn: Turn,
@@ -24,15 +31,6 @@ impl LeastConnections {
     }
 }
 
-/// The largest weight among the usable endpoints.
-#[derive(Debug)]
-struct Heaviest(u16);
-
-fn heaviest(endpoints: &Endpoints) -> Heaviest {
-    let weights = endpoints.usable().iter().map(|index| endpoints.weight(*index));
-    Heaviest(weights.max().unwrap_or_default())
-}
-
 /// Connections after the pick, over the weight; compared across, so that nothing is rounded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
@@ -42,6 +40,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// The load of an endpoint if it got one connection more.
+    #[inline]
     pub(crate) fn of(endpoints: &Endpoints, index: EndpointIndex) -> Self {
         let connections = endpoints.state(index).map_or(0, |state| state.connections());
         let weight = u64::from(endpoints.weight(index)).max(1);
@@ -49,9 +48,115 @@ impl Load {
     }
 
     /// Whether it is strictly below `other`.
+    #[inline]
     pub(crate) const fn is_below(self, other: Self) -> bool {
         self.connections * other.weight < other.connections * self.weight
     }
+}
+
+/// The endpoints of a group, ordered by their loads.
+#[derive(Debug)]
+pub(crate) struct Book<C> {
+    pub(crate) tree: LoadTree,
+    weights: Box<[u16]>,
+    usable: Box<[AtomicBool]>,
+    cost: C,
+}
+
+impl<C: Fn(&EndpointState) -> f32 + Send + Sync> Book<C> {
+    /// Orders by `cost`, divided by the weight and by the part of it that an endpoint takes now.
+    pub(crate) fn new(endpoints: &Endpoints, cost: C) -> Arc<Self> {
+        let book = Self {
+            tree: LoadTree::new(endpoints.len()),
+            weights: endpoints.indices().map(|index| endpoints.weight(index)).collect(),
+            usable: endpoints.indices().map(|_| AtomicBool::new(false)).collect(),
+            cost,
+        };
+        for index in endpoints.indices() {
+            if let Some(state) = endpoints.state(index) {
+                book.take(index, state, endpoints.is_usable(index));
+            }
+        }
+        Arc::new(book)
+    }
+
+    fn take(&self, index: EndpointIndex, state: &EndpointState, usable: bool) {
+        if let Some(place) = self.usable.get(index.get()) {
+            place.store(usable, Ordering::SeqCst);
+        }
+        self.order(index, state);
+    }
+
+    fn order(&self, index: EndpointIndex, state: &EndpointState) {
+        let place = index.get();
+        let usable = || self.usable.get(place).is_some_and(|usable| usable.load(Ordering::SeqCst));
+        let weight = f32::from(self.weights.get(place).copied().unwrap_or(1).max(1));
+        let cost = || {
+            (usable() && !state.is_full())
+                .then(|| (self.cost)(state) * 256.0 / (weight * f32::from(state.share().parts())))
+        };
+        // Another one may have changed it between our look and our word: the last one is right.
+        let mut said = cost();
+        loop {
+            self.tree.set(place, said);
+            let now = cost();
+            if now == said {
+                return;
+            }
+            said = now;
+        }
+    }
+}
+
+impl<C> LoadBook for Book<C>
+where
+    C: Fn(&EndpointState) -> f32 + std::fmt::Debug + Send + Sync,
+{
+    fn note(&self, index: EndpointIndex, state: &EndpointState) {
+        self.order(index, state);
+    }
+
+    fn set_usable(&self, index: EndpointIndex, usable: bool, state: &EndpointState) {
+        self.take(index, state, usable);
+    }
+}
+
+/// The endpoint of the least cost that admits the pick; a scan by `load` if the least one does not.
+pub(crate) fn least_of<L: PartialOrd>(
+    endpoints: &Endpoints,
+    context: &PickContext<'_>,
+    tree: &LoadTree,
+    turn: usize,
+    load: impl Fn(EndpointIndex) -> L,
+) -> Option<EndpointIndex> {
+    let index = u32::try_from(tree.least(turn)?).ok().map(EndpointIndex::new)?;
+    if endpoints.admits(index, context) {
+        return Some(index);
+    }
+    // It was tried already, or has filled up this moment.
+    let start = usize::try_from(mix(u64::try_from(turn).unwrap_or_default())).unwrap_or_default();
+    let start = start.checked_rem(endpoints.len())?;
+    let mut best: Option<(EndpointIndex, L)> = None;
+    for index in endpoints.usable_from(start) {
+        let load = load(index);
+        if best.as_ref().is_none_or(|(_, least)| load < *least) && endpoints.admits(index, context)
+        {
+            best = Some((index, load));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+/// Connections after the pick.
+#[expect(clippy::cast_precision_loss, reason = "a cost to compare by")]
+fn connections(state: &EndpointState) -> f32 {
+    (u64::from(state.connections()) + 1) as f32
+}
+
+type ConnectionBook = Book<fn(&EndpointState) -> f32>;
+
+fn book(endpoints: &Endpoints) -> Arc<ConnectionBook> {
+    Book::new(endpoints, connections as fn(&EndpointState) -> f32)
 }
 
 impl Balancer for LeastConnections {
@@ -60,27 +165,22 @@ impl Balancer for LeastConnections {
     }
 
     fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
-        let heaviest = endpoints.prepared(|_: &Heaviest| true, || heaviest(endpoints)).0;
-        let unbeatable = Load { connections: 1, weight: u64::from(heaviest) };
-        let usable = endpoints.usable();
-        let start = self.turn.take().checked_rem(usable.len())?;
-        let (before, after) = usable.split_at(start);
-        let mut best: Option<(EndpointIndex, Load)> = None;
-        for index in after.iter().chain(before) {
-            let load = Load::of(endpoints, *index);
-            let better = best.is_none_or(|(_, least)| load.is_below(least));
-            if better && endpoints.admits(*index, context) {
-                best = Some((*index, load));
-                if !unbeatable.is_below(load) {
-                    break;
-                }
-            }
-        }
-        best.map(|(index, _)| index)
+        let book = endpoints.prepared(|_: &Arc<ConnectionBook>| true, || book(endpoints));
+        let load = |index| {
+            let Load { connections, weight } = Load::of(endpoints, index);
+            (connections << 9) / weight
+        };
+        least_of(endpoints, context, &book.tree, self.turn.take(), load)
     }
 
     fn prepare(&self, endpoints: &Endpoints) {
-        endpoints.prepared(|_: &Heaviest| true, || heaviest(endpoints));
+        endpoints.prepared(|_: &Arc<ConnectionBook>| true, || book(endpoints));
+    }
+
+    fn book(&self, endpoints: &Endpoints) -> Option<Arc<dyn LoadBook>> {
+        let book = endpoints.prepared(|_: &Arc<ConnectionBook>| true, || book(endpoints));
+        let book: Arc<ConnectionBook> = Arc::clone(&book);
+        Some(book)
     }
 
     fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, picked: EndpointIndex) -> String {

@@ -3,14 +3,31 @@
 //! | name | HAProxy's | picks |
 //! |---|---|---|
 //! | `round-robin` | `roundrobin` | in turn, by weight, evenly spread |
+//! | `static-rr` | `static-rr` | in turn, in the order of HAProxy's table |
 //! | `least-connections` | `leastconn` | the fewest connections for the weight |
+//! | `least-time` | | the shortest expected wait (nginx's `least_time`) |
 //! | `random` | `random` | the less loaded of two drawn by weight |
+//! | `peak-ewma` | | the shorter expected wait of two drawn by weight (Linkerd) |
+//! | `first` | `first` | the first of the list that has room |
+//! | `single-writer` | one server and backups | always the same, chosen alike by all balancers |
 //! | `source` | `source` | by the client's address: the same client, the same endpoint |
+//! | `uri`, `query`, `header`, `cookie` | `uri`, `url_param`, `hdr` | by a part of the request |
+//! | `hash` | `hash` | by any key |
+//!
+//! The last three lines are [`hash`]: seven ways to get from a hash to an endpoint.
 
+pub mod first;
+pub mod hash;
 pub mod least_connections;
+pub mod least_time;
+mod load_tree;
+mod parse;
+pub mod peak_ewma;
 pub mod random;
 pub mod round_robin;
-pub mod source;
+pub mod single_writer;
+pub mod static_rr;
+mod turn;
 
 use std::fmt;
 use std::num::NonZeroU8;
@@ -20,8 +37,9 @@ use std::sync::Arc;
 use ha_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
+use self::hash::HashConfig;
+use self::single_writer::Failback;
 use crate::balancer::Balancer;
-use source::{Function, HashType, SourceHash};
 
 /// Which algorithm, with its options; reads and writes `NAME[,option=value…]`.
 ///
@@ -39,8 +57,16 @@ use source::{Function, HashType, SourceHash};
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Algorithm {
+    /// The first that has room: see [`first`].
+    First,
+    /// By the hash of a key: see [`hash`].
+    Hash(HashConfig),
     /// The fewest connections for the weight: see [`least_connections`].
     LeastConnections,
+    /// The shortest expected wait: see [`least_time`].
+    LeastTime,
+    /// The shorter expected wait of two: see [`peak_ewma`].
+    PeakEwma,
     /// The least loaded of some drawn at random: see [`random`].
     Random {
         /// How many are drawn, 1 to 16; default 2 (HAProxy's `random(2)`).
@@ -49,27 +75,31 @@ pub enum Algorithm {
     /// In turn, by weight: see [`round_robin`]. The default.
     #[default]
     RoundRobin,
-    /// By the client's address: see [`source`].
-    Source(SourceHash),
+    /// Always the same: see [`single_writer`].
+    SingleWriter {
+        /// What happens when one of a lower rank comes back; default: it gets the work.
+        failback: Failback,
+    },
+    /// In turn, in the order of HAProxy's table: see [`static_rr`].
+    StaticRoundRobin,
 }
-
-/// The most draws of `random`.
-const MAX_DRAWS: u8 = 16;
-const TWO: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
-
-const NAMES: &str = "round-robin (roundrobin), least-connections (leastconn), random[,draws=1…16], \
-                     source[,hash-type=map-based|consistent][,function=sdbm|djb2|wt6|crc32|none]\
-                     [,avalanche=true|false]";
 
 impl Algorithm {
     /// Makes the balancer.
     #[must_use]
     pub fn balancer(&self) -> Arc<dyn Balancer> {
         match self {
+            Self::First => Arc::new(first::First::new()),
+            Self::Hash(config) => Arc::new(hash::Hash::new(config.clone())),
             Self::LeastConnections => Arc::new(least_connections::LeastConnections::new()),
+            Self::LeastTime => Arc::new(least_time::LeastTime::new()),
+            Self::PeakEwma => Arc::new(peak_ewma::PeakEwma::new()),
             Self::Random { draws } => Arc::new(random::Random::new(*draws)),
             Self::RoundRobin => Arc::new(round_robin::RoundRobin::new()),
-            Self::Source(hash) => Arc::new(source::Source::new(*hash)),
+            Self::SingleWriter { failback } => {
+                Arc::new(single_writer::SingleWriter::new(*failback))
+            }
+            Self::StaticRoundRobin => Arc::new(static_rr::StaticRoundRobin::new()),
         }
     }
 }
@@ -78,97 +108,26 @@ impl FromStr for Algorithm {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let mut parts = text.split(',');
-        let name = parts.next().unwrap_or_default();
-        let mut options = Options::read(parts, text)?;
-        let algorithm = match name {
-            "round-robin" | "roundrobin" => Self::RoundRobin,
-            "least-connections" | "leastconn" => Self::LeastConnections,
-            "random" => Self::Random { draws: draws(options.take("draws"))? },
-            "source" => Self::Source(source_hash(&mut options)?),
-            _ => return Err(ConfigError::new("algorithm", text, NAMES)),
-        };
-        options.none_left(name, &algorithm)?;
-        Ok(algorithm)
+        parse::algorithm(text)
     }
-}
-
-/// The options of an algorithm that were not looked at yet.
-struct Options<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Options<'a> {
-    fn read(parts: impl Iterator<Item = &'a str>, text: &str) -> Result<Self, ConfigError> {
-        let mut options: Vec<(&str, &str)> = Vec::new();
-        for part in parts {
-            let Some((key, value)) = part.split_once('=') else {
-                return Err(ConfigError::new("algorithm", text, "NAME[,option=value…]"));
-            };
-            if options.iter().any(|(known, _)| *known == key) {
-                let path = format!("algorithm.{key}");
-                return Err(ConfigError::new(path, value, "every option once"));
-            }
-            options.push((key, value));
-        }
-        Ok(Self(options))
-    }
-
-    fn take(&mut self, key: &str) -> Option<&'a str> {
-        let position = self.0.iter().position(|(known, _)| *known == key)?;
-        Some(self.0.swap_remove(position).1)
-    }
-
-    fn none_left(&self, name: &str, algorithm: &Algorithm) -> Result<(), ConfigError> {
-        let Some((key, value)) = self.0.first() else {
-            return Ok(());
-        };
-        let allowed = match algorithm {
-            Algorithm::RoundRobin | Algorithm::LeastConnections => format!("{name} has no options"),
-            Algorithm::Random { .. } => "random has the option draws".to_owned(),
-            Algorithm::Source(_) => {
-                "source has the options hash-type, function and avalanche".to_owned()
-            }
-        };
-        Err(ConfigError::new(format!("algorithm.{key}"), value, allowed))
-    }
-}
-
-fn draws(value: Option<&str>) -> Result<NonZeroU8, ConfigError> {
-    let Some(text) = value else {
-        return Ok(TWO);
-    };
-    let draws = text.parse::<NonZeroU8>().ok().filter(|draws| draws.get() <= MAX_DRAWS);
-    draws.ok_or_else(|| ConfigError::new("algorithm.draws", text, "1 to 16"))
-}
-
-fn source_hash(options: &mut Options<'_>) -> Result<SourceHash, ConfigError> {
-    let hash_type = match options.take("hash-type") {
-        None | Some("map-based") => HashType::MapBased,
-        Some("consistent") => HashType::Consistent,
-        Some(other) => {
-            let allowed = "map-based or consistent";
-            return Err(ConfigError::new("algorithm.hash-type", other, allowed));
-        }
-    };
-    let function = options.take("function").map(str::parse::<Function>).transpose()?;
-    let avalanche = match options.take("avalanche") {
-        None => None,
-        Some("true") => Some(true),
-        Some("false") => Some(false),
-        Some(other) => {
-            return Err(ConfigError::new("algorithm.avalanche", other, "true or false"));
-        }
-    };
-    Ok(SourceHash::new(hash_type, function, avalanche))
 }
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::First => f.write_str("first"),
+            Self::Hash(config) => config.fmt(f),
             Self::LeastConnections => f.write_str("least-connections"),
-            Self::Random { draws } if *draws == TWO => f.write_str("random"),
+            Self::LeastTime => f.write_str("least-time"),
+            Self::PeakEwma => f.write_str("peak-ewma"),
+            Self::Random { draws } if *draws == parse::TWO => f.write_str("random"),
             Self::Random { draws } => write!(f, "random,draws={draws}"),
             Self::RoundRobin => f.write_str("round-robin"),
-            Self::Source(hash) => write!(f, "source{hash}"),
+            Self::SingleWriter { failback: Failback::Always } => f.write_str("single-writer"),
+            Self::SingleWriter { failback: Failback::Never } => {
+                f.write_str("single-writer,failback=never")
+            }
+            Self::StaticRoundRobin => f.write_str("static-rr"),
         }
     }
 }

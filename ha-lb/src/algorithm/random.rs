@@ -6,13 +6,16 @@
 //! HAProxy's `random(2)`, its default since 3.3. With one draw it is plain weighted random. Drawing
 //! by weight in constant time: Walker's alias method (1977), in the form of Vose (1991).
 
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::algorithm::least_connections::Load;
 use crate::balancer::{Balancer, PickContext};
+use crate::random::{STEP, below, draw, mix};
 use crate::snapshot::{EndpointIndex, Endpoints};
+
+/// How often a pick draws before any usable endpoint will do.
+const MAX_TRIES: u8 = 32;
 
 /// The least loaded of `draws` endpoints that are drawn by weight.
 #[derive(Debug)]
@@ -21,37 +24,40 @@ pub struct Random {
     numbers: Numbers,
 }
 
-/// Random numbers without a lock: a Weyl sequence, mixed (Steele, Lea, Flood 2014, "`SplitMix`").
+/// Where random numbers come from.
 #[derive(Debug)]
-#[repr(align(64))]
-struct Numbers(AtomicU64);
-
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-impl Numbers {
-    fn take(&self, many: u8) -> impl Iterator<Item = u64> {
-        let first = self.0.fetch_add(STEP.wrapping_mul(u64::from(many)), Ordering::Relaxed);
-        (1..=u64::from(many)).map(move |nth| mixed(first.wrapping_add(STEP.wrapping_mul(nth))))
-    }
+pub(crate) enum Numbers {
+    /// Of each thread's own.
+    Thread,
+    /// The same ones each time.
+    Seeded(AtomicU64),
 }
 
-const fn mixed(seed: u64) -> u64 {
-    let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+impl Numbers {
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self::Seeded(AtomicU64::new(seed))
+    }
+
+    #[inline]
+    pub(crate) fn take(&self) -> u64 {
+        match self {
+            Self::Thread => draw(),
+            Self::Seeded(state) => mix(state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP)),
+        }
+    }
 }
 
 impl Random {
-    /// Draws `draws` endpoints a pick, with a seed from the operating system.
+    /// Draws `draws` endpoints a pick, with seeds from the operating system.
     #[must_use]
-    pub fn new(draws: NonZeroU8) -> Self {
-        Self::with_seed(draws, RandomState::new().hash_one(0))
+    pub const fn new(draws: NonZeroU8) -> Self {
+        Self { draws, numbers: Numbers::Thread }
     }
 
-    /// As [`new`](Self::new), with a seed that makes the draws of one thread repeatable.
+    /// As [`new`](Self::new), with a seed that makes the draws repeatable.
     #[must_use]
     pub const fn with_seed(draws: NonZeroU8, seed: u64) -> Self {
-        Self { draws, numbers: Numbers(AtomicU64::new(seed)) }
+        Self { draws, numbers: Numbers::seeded(seed) }
     }
 }
 
@@ -61,20 +67,18 @@ impl Balancer for Random {
     }
 
     fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
-        let table = endpoints.prepared(|_: &Alias| true, || Alias::new(endpoints));
-        let mut start = 0;
+        let drawn = Drawn::by_weight(endpoints, context, &self.numbers);
         let mut best: Option<(EndpointIndex, Load)> = None;
-        for number in self.numbers.take(self.draws.get()) {
-            start = usize::try_from(number >> 33).unwrap_or_default();
-            let index = table.draw(number)?;
+        for index in drawn.take(usize::from(self.draws.get())) {
+            if self.draws.get() == 1 {
+                return Some(index);
+            }
             let load = Load::of(endpoints, index);
-            if best.is_none_or(|(_, least)| load.is_below(least))
-                && endpoints.admits(index, context)
-            {
+            if best.is_none_or(|(_, least)| load.is_below(least)) {
                 best = Some((index, load));
             }
         }
-        best.map(|(index, _)| index).or_else(|| endpoints.scan(start, context))
+        best.map(|(index, _)| index).or_else(|| endpoints.scan(self.numbers.take(), context))
     }
 
     fn prepare(&self, endpoints: &Endpoints) {
@@ -87,9 +91,49 @@ impl Balancer for Random {
     }
 }
 
+/// Endpoints that can take the pick, drawn by weight and by the part of it that they take now;
+/// the same one can be drawn again.
+pub(crate) struct Drawn<'a> {
+    endpoints: &'a Endpoints,
+    context: &'a PickContext<'a>,
+    numbers: &'a Numbers,
+    table: crate::snapshot::Prepared<'a, Alias>,
+    tries: u8,
+}
+
+impl<'a> Drawn<'a> {
+    #[inline]
+    pub(crate) fn by_weight(
+        endpoints: &'a Endpoints,
+        context: &'a PickContext<'a>,
+        numbers: &'a Numbers,
+    ) -> Self {
+        let table = endpoints.prepared(|_: &Alias| true, || Alias::new(endpoints));
+        Self { endpoints, context, numbers, table, tries: MAX_TRIES }
+    }
+}
+
+impl Iterator for Drawn<'_> {
+    type Item = EndpointIndex;
+
+    #[inline]
+    fn next(&mut self) -> Option<EndpointIndex> {
+        while self.tries > 0 {
+            self.tries -= 1;
+            let number = self.numbers.take();
+            let index = self.table.draw(number)?;
+            // The lowest 32 bits chose between own and alias, the highest the slot.
+            if self.endpoints.accepts(index, self.context, number >> 32) {
+                return Some(index);
+            }
+        }
+        None
+    }
+}
+
 /// Walker's table: a slot is kept with its probability and passed on to its alias otherwise.
 #[derive(Debug)]
-struct Alias(Box<[Slot]>);
+pub(crate) struct Alias(Box<[Slot]>);
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -100,17 +144,16 @@ struct Slot {
 }
 
 impl Alias {
-    fn new(endpoints: &Endpoints) -> Self {
-        let usable = endpoints.usable();
-        let weight = |index: &EndpointIndex| u64::from(endpoints.weight(*index));
-        let total: u64 = usable.iter().map(weight).sum();
-        let len = u64::try_from(usable.len()).unwrap_or(u64::MAX);
+    pub(crate) fn new(endpoints: &Endpoints) -> Self {
+        let weight = |index: EndpointIndex| u64::from(endpoints.weight(index));
+        let total: u64 = endpoints.indices().map(weight).sum();
+        let len = u64::try_from(endpoints.len()).unwrap_or(u64::MAX);
         // A share is `weight × len`, to be cut into `len` slots of `total` each.
-        let mut slots = vec![None; usable.len()];
-        let (mut small, mut large): (Vec<_>, Vec<_>) = usable
-            .iter()
+        let mut slots = vec![None; endpoints.len()];
+        let (mut small, mut large): (Vec<_>, Vec<_>) = endpoints
+            .indices()
             .enumerate()
-            .map(|(slot, index)| (slot, *index, weight(index) * len))
+            .map(|(slot, index)| (slot, index, weight(index) * len))
             .partition(|(_, _, share)| *share < total);
         while let Some((rich_slot, alias, rich_share)) = large.pop() {
             let Some((slot, own, share)) = small.pop() else {
@@ -128,11 +171,10 @@ impl Alias {
         Self(slots.into_iter().flatten().collect())
     }
 
-    /// The endpoint for a random number: the upper half chooses the slot, the lower one keeps it.
+    /// The endpoint for a random number: the upper bits choose the slot, the lower ones keep it.
+    #[inline]
     fn draw(&self, number: u64) -> Option<EndpointIndex> {
-        let len = u64::try_from(self.0.len()).ok()?;
-        let slot = usize::try_from(((number >> 32) * len) >> 32).ok()?;
-        let Slot { own, alias, keep } = *self.0.get(slot)?;
+        let Slot { own, alias, keep } = *self.0.get(below(number, self.0.len()))?;
         Some(if number & 0xffff_ffff < u64::from(keep) { own } else { alias })
     }
 }

@@ -7,37 +7,31 @@
 //! endpoints at every pick; here the cycle is laid down when the pool changes, so that a pick is one
 //! atomic addition: endpoints of equal weight form a class, the classes are merged by earliest
 //! deadline (Liu and Layland 1973; Demers, Keshav, Shenker 1989), the members of a class take turns.
+//!
+//! An endpoint that takes no work forfeits its turn: the others keep their shares among them, and
+//! nothing is laid down anew when health changes. Each thread follows the cycle for itself, so
+//! that threads do not fight for a counter; one thread sees every turn in order.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::algorithm::turn::Turn;
 use crate::balancer::{Balancer, PickContext};
+use crate::random::mix;
 use crate::snapshot::{EndpointIndex, Endpoints};
 
 /// The longest cycle: 16 MiB. Longer ones (many endpoints with coprime weights) have their weights
 /// halved until they fit, which makes their shares approximate.
 const MAX_CYCLE: u64 = 1 << 22;
 
-/// How many turns a pick looks at before it scans: enough unless most endpoints are taken.
-const MAX_SKIPS: usize = 16;
+/// How many turns a pick looks at before any usable endpoint will do: enough unless most endpoints
+/// are down, full, or at a small part of their share.
+const MAX_SKIPS: usize = 32;
 
 /// Smooth weighted round robin; one atomic addition a pick.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turn: Turn,
-}
-
-/// The counter of turns, on a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(crate) struct Turn(AtomicUsize);
-
-impl Turn {
-    /// This turn's number; wraps around.
-    pub(crate) fn take(&self) -> usize {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
 }
 
 impl RoundRobin {
@@ -59,14 +53,15 @@ impl Balancer for RoundRobin {
 
     fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
         let schedule = endpoints.prepared(|_: &Schedule| true, || schedule(endpoints));
+        let mut turn = 0;
         for _ in 0..MAX_SKIPS {
-            let turn = self.turn.take().checked_rem(schedule.0.len())?;
-            let index = *schedule.0.get(turn)?;
-            if endpoints.admits(index, context) {
+            turn = self.turn.take();
+            let index = *schedule.0.get(turn.checked_rem(schedule.0.len())?)?;
+            if endpoints.accepts(index, context, mix_turn(turn)) {
                 return Some(index);
             }
         }
-        endpoints.scan(self.turn.take(), context)
+        endpoints.scan(mix_turn(turn), context)
     }
 
     fn prepare(&self, endpoints: &Endpoints) {
@@ -80,17 +75,28 @@ impl Balancer for RoundRobin {
     }
 }
 
-/// Weights of the usable endpoints divided by their greatest common divisor, and halved until the
+fn mix_turn(turn: usize) -> u64 {
+    mix(u64::try_from(turn).unwrap_or_default())
+}
+
+/// The weights of all endpoints divided by their greatest common divisor, and halved until the
 /// sum is at most `limit`; none becomes 0.
 pub(crate) fn reduced_weights(endpoints: &Endpoints, limit: u64) -> Vec<(EndpointIndex, u64)> {
-    let weights = endpoints.usable().iter().map(|index| u64::from(endpoints.weight(*index)));
-    let divisor = weights.clone().fold(0, gcd).max(1);
-    let mut reduced: Vec<_> = endpoints
-        .usable()
-        .iter()
-        .copied()
-        .zip(weights.map(|weight| (weight / divisor).max(1)))
-        .collect();
+    reduce(endpoints, endpoints.indices(), limit)
+}
+
+/// As [`reduced_weights`], of some of the endpoints.
+pub(crate) fn reduce(
+    endpoints: &Endpoints,
+    some: impl Iterator<Item = EndpointIndex>,
+    limit: u64,
+) -> Vec<(EndpointIndex, u64)> {
+    let mut reduced: Vec<_> =
+        some.map(|index| (index, u64::from(endpoints.weight(index)))).collect();
+    let divisor = reduced.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
+    for (_, weight) in &mut reduced {
+        *weight = (*weight / divisor).max(1);
+    }
     while reduced.iter().map(|(_, weight)| weight).sum::<u64>() > limit
         && reduced.iter().any(|(_, weight)| *weight > 1)
     {

@@ -83,7 +83,7 @@ impl Monitor {
         driver.follow_pool();
         tokio::pin!(stop);
         loop {
-            let deadline = driver.due.first().map(|(due, _)| *due);
+            let deadline = driver.deadline();
             tokio::select! { biased;
                 () = &mut stop => return Ok(()),
                 Some(ended) = driver.running.next() => driver.ended(ended),
@@ -126,6 +126,8 @@ struct Driver {
     clock: BootClock,
     slots: BTreeMap<Key, Slot>,
     due: BTreeSet<(Instant, Key)>,
+    /// When slow starts are to be moved on.
+    ramp_at: Option<Instant>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     out: Vec<Output>,
 }
@@ -137,6 +139,7 @@ impl Driver {
             clock: BootClock::new(),
             slots: BTreeMap::new(),
             due: BTreeSet::new(),
+            ramp_at: None,
             running: FuturesUnordered::new(),
             out: Vec::new(),
         }
@@ -145,9 +148,12 @@ impl Driver {
     /// Watches endpoints that joined, forgets those that left, pauses those in maintenance.
     fn follow_pool(&mut self) {
         let now = self.clock.now();
+        if self.ramp_at.is_none() {
+            self.ramp();
+        }
         let snapshot = self.monitor.pool.snapshot();
         let mut present = BTreeSet::new();
-        for (_, _, state) in snapshot.iter() {
+        for (_, state) in snapshot.iter() {
             let key = Arc::as_ptr(state).addr();
             present.insert(key);
             self.slots.entry(key).or_insert_with(|| {
@@ -171,9 +177,23 @@ impl Driver {
         });
     }
 
+    /// When something is to be done next, unless news come before.
+    fn deadline(&self) -> Option<Instant> {
+        let due = self.due.first().map(|(due, _)| *due);
+        self.ramp_at.into_iter().chain(due).min()
+    }
+
+    /// Moves slow starts on, and notes when to do so again.
+    fn ramp(&mut self) {
+        self.ramp_at = self.monitor.pool.advance(self.clock.now());
+    }
+
     /// Ticks every schedule that is due.
     fn ring(&mut self) {
         let now = self.clock.now();
+        if self.ramp_at.is_some_and(|at| at <= now) {
+            self.ramp();
+        }
         while let Some((_, key)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.step(key, now, None);
         }

@@ -25,6 +25,13 @@ use crate::pool::Pool;
 use crate::proxy::{Dialer, Phase, Shared, connect, count};
 use crate::state::EndpointState;
 
+/// Who has sent a request, and what it is placed by.
+#[derive(Debug)]
+struct Sender {
+    client: IpAddr,
+    key: Vec<u8>,
+}
+
 /// What all connections of a proxy share: how a request becomes an answer.
 #[derive(Debug)]
 pub(super) struct Exchanger {
@@ -112,8 +119,10 @@ impl Exchanger {
         let (mut head, body) = request.into_parts();
         let mut answer = match headers::vet(&head) {
             Ok(()) => {
+                let key = self.dialer.pool.key().map(|key| headers::key(&head, key));
                 headers::forward_request(&mut head, client);
-                self.forward(Message::new(head, body), client, activity).await
+                let sender = Sender { client, key: key.unwrap_or_default() };
+                self.forward(Message::new(head, body), &sender, activity).await
             }
             Err((status, text)) => {
                 let mut answer = own(status, text);
@@ -132,7 +141,7 @@ impl Exchanger {
     async fn forward(
         &self,
         mut message: Message,
-        client: IpAddr,
+        sender: &Sender,
         activity: &Activity,
     ) -> Response<AnswerBody> {
         let mut tried: Vec<Arc<EndpointState>> = Vec::new();
@@ -140,7 +149,7 @@ impl Exchanger {
         let mut status = StatusCode::BAD_GATEWAY;
         for attempt in 0..=self.dialer.retries {
             let Some(request) = message.take() else { break };
-            let pick = match self.dialer.pick(client, &tried) {
+            let pick = match self.dialer.pick(sender.client, &sender.key, &tried) {
                 Ok(pick) => pick,
                 Err(_) if attempt > 0 => break,
                 Err(error) => {

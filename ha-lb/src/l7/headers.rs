@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Uri, Version};
+
+use crate::algorithm::hash::{Key, cookie, query_parameter};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -31,6 +33,22 @@ pub(super) fn vet(head: &request::Parts) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// The bytes that a request is placed by; none if it does not have them.
+pub(super) fn key(head: &request::Parts, key: &Key) -> Vec<u8> {
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str()).as_bytes();
+    let bytes = match key {
+        Key::Source | Key::Bytes => None,
+        Key::Uri(uri) => Some(uri.of(target)),
+        Key::Query(name) => query_parameter(target, name),
+        Key::Header(name) => head.headers.get(&**name).map(HeaderValue::as_bytes),
+        Key::Cookie(name) => {
+            let mut cookies = head.headers.get_all(COOKIE).iter();
+            cookies.find_map(|header| cookie(header.as_bytes(), name))
+        }
+    };
+    bytes.unwrap_or_default().to_vec()
 }
 
 /// Makes the head that goes to the endpoint.

@@ -49,13 +49,15 @@ impl Dialer {
         Self { pool, timeout: config.connect_timeout(), retries: config.retries() }
     }
 
-    /// Picks an endpoint that is not among `tried`.
+    /// Picks an endpoint that is not among `tried`, for a client and the key of its request.
     pub(crate) fn pick(
         &self,
         client: IpAddr,
+        key: &[u8],
         tried: &[Arc<EndpointState>],
     ) -> Result<Pick, PickError> {
-        self.pool.pick(&PickContext::new().with_client(client).with_excluded(tried))
+        let context = PickContext::new().with_client(client).with_hash_key(key);
+        self.pool.pick(&context.with_excluded(tried))
     }
 
     /// Picks and connects; tries others when that fails, as nothing was sent yet.
@@ -67,7 +69,7 @@ impl Dialer {
         let mut tried: Vec<Arc<EndpointState>> = Vec::new();
         let mut last = None;
         for attempt in 0..=self.retries {
-            let pick = match (self.pick(client, &tried), last.take()) {
+            let pick = match (self.pick(client, &[], &tried), last.take()) {
                 (Ok(pick), _) => pick,
                 (Err(_), Some(failure)) => return Err(failure),
                 (Err(error), None) => return Err(DialError::Pick(error)),

@@ -50,7 +50,7 @@ async fn a_backend_that_refuses_is_passed_over_for_any_method() {
         assert!(answer.contains("\r\n\r\ngood\n") && answer.contains("body: 5"), "{answer}");
     }
     assert_eq!(proxy.handle.stats().failed, 0);
-    let totals: Vec<_> = pool.snapshot().iter().map(|(_, _, state)| state.totals()).collect();
+    let totals: Vec<_> = pool.snapshot().iter().map(|(_, state)| state.totals()).collect();
     assert!(totals[0].connect_failures > 0);
     assert_eq!(totals[2].completed, 4);
 }

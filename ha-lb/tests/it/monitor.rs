@@ -37,7 +37,7 @@ async fn until(pool: &Pool, index: usize, health: Health) {
     loop {
         changes.borrow_and_update();
         let snapshot = pool.snapshot();
-        let (_, _, state) = snapshot.iter().nth(index).expect("in the pool");
+        let (_, state) = snapshot.iter().nth(index).expect("in the pool");
         if state.health() == health {
             return;
         }
@@ -101,7 +101,7 @@ async fn endpoints_that_join_are_checked_and_those_in_maintenance_are_not() {
     until(&pool, 1, Health::Healthy).await;
     let (before, health) = {
         let snapshot = pool.snapshot();
-        let (_, _, state) = snapshot.iter().next().expect("in the pool");
+        let (_, state) = snapshot.iter().next().expect("in the pool");
         (state.admin(), state.health())
     };
     assert_eq!((before, health), (Admin::Maintenance, Health::Healthy));

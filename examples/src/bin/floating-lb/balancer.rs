@@ -107,7 +107,7 @@ pub(crate) async fn run(balancer: &Balancer) -> Result<(), Box<dyn Error>> {
 async fn until_a_backend_is_healthy(pool: &Pool) {
     let mut changes = pool.changes();
     let healthy =
-        |pool: &Pool| pool.snapshot().iter().any(|(_, _, state)| state.health().is_healthy());
+        |pool: &Pool| pool.snapshot().iter().any(|(_, state)| state.health().is_healthy());
     let checked = changes.wait_for(|_| healthy(pool));
     drop(tokio::time::timeout(Duration::from_secs(2), checked).await);
 }

@@ -428,7 +428,7 @@ mod tests {
         let snapshot = settings.pool.snapshot();
         let seen: Vec<_> = snapshot
             .iter()
-            .map(|(_, e, _)| (e.name().to_string(), e.weight().get(), e.is_backup()))
+            .map(|(e, _)| (e.name().to_string(), e.weight().get(), e.is_backup()))
             .collect();
         let expected = [("a".to_owned(), 10, false), ("127.0.0.1:82".to_owned(), 1, true)];
         assert_eq!(seen, expected);

@@ -1,0 +1,173 @@
+//! Rings: points of all endpoints on a circle of 32 bits; HAProxy's, ketama of libmemcached and of nginx.
+
+use md5::{Digest, Md5};
+
+use super::function::{avalanche, crc32};
+use crate::endpoint::Endpoint;
+use crate::snapshot::{EndpointIndex, Endpoints};
+
+/// Points in ascending order, and where to begin to look for each value of the upper bits.
+#[derive(Debug)]
+pub(super) struct Ring {
+    points: Box<[Point]>,
+    /// The first point at or after each value of the upper bits, and the number of points at last.
+    starts: Box<[u32]>,
+    /// How far to shift a hash to the right for its place in `starts`.
+    shift: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    at: u32,
+    index: EndpointIndex,
+}
+
+/// The most points: 64 MiB. Weights that would make more are halved until they fit.
+const MAX_POINTS: u64 = 1 << 23;
+
+/// The weights, if so many points for each unit of them are not too many.
+fn fitting_weights(endpoints: &Endpoints, points: u64) -> Vec<(EndpointIndex, u32)> {
+    let weights = endpoints.indices().map(|index| (index, u32::from(endpoints.weight(index))));
+    let mut weights: Vec<_> = weights.collect();
+    let too_many = |weights: &[(EndpointIndex, u32)]| {
+        weights.iter().map(|(_, weight)| u64::from(*weight)).sum::<u64>() * points > MAX_POINTS
+    };
+    while too_many(&weights) && weights.iter().any(|(_, weight)| *weight > 1) {
+        for (_, weight) in &mut weights {
+            *weight = (*weight / 2).max(1);
+        }
+    }
+    weights
+}
+
+impl Ring {
+    fn new(mut points: Vec<Point>) -> Self {
+        // Those at the same place stay in the order of the list.
+        points.sort_by_key(|point| point.at);
+        // About one point for each value, so that a look-up is a few steps.
+        let bits = points.len().checked_ilog2().unwrap_or(0).clamp(1, 24);
+        let shift = 32 - bits;
+        let mut starts = Vec::with_capacity((1 << bits) + 1);
+        let mut next = 0_u32;
+        for upper in 0..1_u32 << bits {
+            let reached = |next: u32| {
+                points.get(next as usize).is_none_or(|point| point.at >> shift >= upper)
+            };
+            while !reached(next) {
+                next += 1;
+            }
+            starts.push(next);
+        }
+        starts.push(u32::try_from(points.len()).unwrap_or(u32::MAX));
+        Self { points: points.into(), starts: starts.into(), shift }
+    }
+
+    /// HAProxy's: each endpoint has 16 points for each unit of weight, at
+    /// `avalanche(id × 4096 + nth)`; its id is the one that was set, else its position in the list, from 1.
+    pub(super) fn haproxy(endpoints: &Endpoints) -> Self {
+        let mut points = Vec::new();
+        for (index, weight) in fitting_weights(endpoints, 16) {
+            let position = endpoints.list_position(index).and_then(|at| u32::try_from(at).ok());
+            let position = position.unwrap_or(u32::MAX).wrapping_add(1);
+            let id = endpoints.endpoint(index).and_then(Endpoint::id);
+            let id = id.map_or(position, std::num::NonZeroU32::get);
+            let first = id.wrapping_mul(4096);
+            let at = |nth| Point { at: avalanche(first.wrapping_add(nth)), index };
+            points.extend((0..16 * weight).map(at));
+        }
+        Self::new(points)
+    }
+
+    /// libmemcached's `MEMCACHED_DISTRIBUTION_CONSISTENT_KETAMA_WEIGHTED`: four points from each MD5 of
+    /// `ADDRESS:PORT-NTH`, 160 for an endpoint of average weight.
+    pub(super) fn ketama(endpoints: &Endpoints) -> Self {
+        let total: u64 = endpoints.indices().map(|i| u64::from(endpoints.weight(i))).sum();
+        let servers = u64::try_from(endpoints.len()).unwrap_or(u64::MAX);
+        let mut points = Vec::with_capacity(endpoints.len() * 160);
+        for index in endpoints.indices() {
+            let Some(endpoint) = endpoints.endpoint(index) else { continue };
+            // `floor(weight / total × 40 × servers)`, without rounding errors.
+            let weight = u64::from(endpoints.weight(index));
+            let digests = weight.saturating_mul(40 * servers).checked_div(total).unwrap_or(0);
+            let address = endpoint.address();
+            for nth in 0..digests {
+                // Port 11211 is left out, as memcached's own.
+                let text = match address.port() {
+                    11_211 => format!("{}-{nth}", address.ip()),
+                    port => format!("{}:{port}-{nth}", address.ip()),
+                };
+                let digest = Md5::digest(text);
+                let words = digest.iter().as_slice().chunks_exact(4);
+                points.extend(words.filter_map(|word| {
+                    let at = u32::from_le_bytes(word.try_into().ok()?);
+                    Some(Point { at, index })
+                }));
+            }
+        }
+        Self::new(points)
+    }
+
+    /// nginx's `hash … consistent` (and `Cache::Memcached::Fast`): 160 points for each unit of weight, each
+    /// the CRC-32 of address, port and the point before it.
+    pub(super) fn nginx(endpoints: &Endpoints) -> Self {
+        let mut points = Vec::new();
+        for (index, weight) in fitting_weights(endpoints, 160) {
+            let Some(endpoint) = endpoints.endpoint(index) else { continue };
+            let (ip, port) = (endpoint.address().ip(), endpoint.address().port());
+            let ip = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+            let base = format!("{ip}\0{port}");
+            let mut before = 0_u32;
+            for _ in 0..160 * weight {
+                let at = crc32([base.as_bytes(), &before.to_le_bytes()]);
+                points.push(Point { at, index });
+                before = at;
+            }
+        }
+        Self::new(points)
+    }
+
+    /// The first point at or after the hash; the number of points if there is none.
+    fn after(&self, hash: u32) -> usize {
+        let upper = (hash >> self.shift) as usize;
+        let start = self.starts.get(upper).copied().unwrap_or_default() as usize;
+        let end = self.starts.get(upper + 1).map_or(self.points.len(), |end| *end as usize);
+        let among = self.points.get(start..end).unwrap_or_default();
+        start + among.partition_point(|point| point.at < hash)
+    }
+
+    /// The endpoint at the first point at or after the hash that is accepted, around the ring.
+    pub(super) fn next(
+        &self,
+        hash: u32,
+        mut accept: impl FnMut(EndpointIndex) -> bool,
+    ) -> Option<EndpointIndex> {
+        let start = self.after(hash);
+        let (before, after) = self.points.split_at_checked(start)?;
+        let mut points = after.iter().chain(before).map(|point| point.index);
+        points.find(|index| accept(*index))
+    }
+
+    /// The endpoint at the nearer of the next accepted point and the accepted one before it; the
+    /// earlier one on a tie (HAProxy's `chash_get_server_hash`).
+    pub(super) fn nearest(
+        &self,
+        hash: u32,
+        mut accept: impl FnMut(EndpointIndex) -> bool,
+    ) -> Option<EndpointIndex> {
+        let start = self.after(hash);
+        let (before, after) = self.points.split_at_checked(start)?;
+        let next = after.iter().chain(before).find(|point| accept(point.index))?;
+        let mut previous = before.iter().rev().chain(after.iter().rev());
+        let previous = previous.find(|point| accept(point.index))?;
+        let far = next.at.wrapping_sub(hash);
+        let near = hash.wrapping_sub(previous.at);
+        Some(if near <= far { previous.index } else { next.index })
+    }
+}
+
+/// The hash of a key on ketama's ring.
+pub(super) fn ketama_hash(key: &[u8]) -> u32 {
+    let digest = Md5::digest(key);
+    let word = digest.first_chunk::<4>().copied().unwrap_or_default();
+    u32::from_le_bytes(word)
+}

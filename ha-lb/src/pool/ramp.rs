@@ -1,0 +1,139 @@
+//! Slow start: an endpoint that comes back takes up work little by little.
+//!
+//! # Source
+//!
+//! HAProxy's `slowstart` (linear, over a time) and Envoy's slow start mode (`slow_start_window`,
+//! `aggression`, `min_weight_percent`): the part of its share is
+//! `max(least, (elapsed / window) ^ (1 / aggression))`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_core::id::EndpointName;
+use ha_core::time::Instant;
+
+use crate::state::{EndpointState, Share};
+
+/// How often the part is raised during a slow start, at most.
+const STEPS: u32 = 50;
+
+/// How an endpoint that comes back takes up work.
+///
+/// ```
+/// use std::time::Duration;
+/// use ha_lb::pool::SlowStart;
+/// use ha_lb::state::Share;
+///
+/// let slow_start = SlowStart::new(Duration::from_secs(30)).with_least(Share::of_percent(10));
+/// assert_eq!(slow_start.share_after(Duration::ZERO), Share::of_percent(10));
+/// assert_eq!(slow_start.share_after(Duration::from_secs(15)), Share::of_percent(50));
+/// assert_eq!(slow_start.share_after(Duration::from_secs(30)), Share::WHOLE);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlowStart {
+    window: Duration,
+    aggression: f32,
+    least: Share,
+}
+
+impl SlowStart {
+    /// A linear slow start over `window` (HAProxy's `slowstart`), from a tenth of the share on. 0 is
+    /// none.
+    #[must_use]
+    pub fn new(window: Duration) -> Self {
+        Self { window, aggression: 1.0, least: Share::of_percent(10) }
+    }
+
+    /// Sets how the part grows: above 1 faster at first, below 1 slower. Default: 1, linear; what is
+    /// not above 0 counts as 1.
+    #[must_use]
+    pub fn with_aggression(mut self, aggression: f32) -> Self {
+        self.aggression = if aggression > 0.0 { aggression } else { 1.0 };
+        self
+    }
+
+    /// Sets the part that it begins with. Default: a tenth.
+    #[must_use]
+    pub const fn with_least(mut self, least: Share) -> Self {
+        self.least = least;
+        self
+    }
+
+    /// The part of its share that an endpoint takes at this time after it came back.
+    #[must_use]
+    pub fn share_after(&self, elapsed: Duration) -> Share {
+        if elapsed >= self.window {
+            return Share::WHOLE;
+        }
+        let part = elapsed.as_secs_f32() / self.window.as_secs_f32();
+        let part = part.powf(1.0 / self.aggression).clamp(0.0, 1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 256"
+        )]
+        let parts = (part * 256.0) as u16;
+        Share::of_parts(parts).max(self.least)
+    }
+
+    fn step(&self) -> Duration {
+        (self.window / STEPS).max(Duration::from_millis(20))
+    }
+}
+
+/// Which endpoints take a part of their share only, and why.
+#[derive(Debug, Default)]
+pub(super) struct Ramps {
+    /// What was set from outside, where it is not the whole.
+    targets: BTreeMap<EndpointName, Share>,
+    under_way: BTreeMap<EndpointName, (Arc<EndpointState>, Instant)>,
+}
+
+impl Ramps {
+    /// An endpoint has come back.
+    pub(super) fn begin(&mut self, state: &Arc<EndpointState>, now: Instant, how: &SlowStart) {
+        self.under_way.insert(state.name().clone(), (Arc::clone(state), now));
+        state.set_share(self.cap(state.name(), how.share_after(Duration::ZERO)));
+    }
+
+    /// Sets the part that an endpoint takes apart from slow starts; returns the one before.
+    pub(super) fn set_target(&mut self, state: &Arc<EndpointState>, share: Share) -> Share {
+        let name = state.name();
+        let before = if share == Share::WHOLE {
+            self.targets.remove(name)
+        } else {
+            self.targets.insert(name.clone(), share)
+        };
+        let before = before.unwrap_or_default();
+        // A slow start that is under way reaches it by its next steps.
+        let share =
+            if self.under_way.contains_key(name) { share.min(state.share()) } else { share };
+        state.set_share(share);
+        before
+    }
+
+    /// Moves all slow starts on; tells which have moved, and returns when the next step is due.
+    pub(super) fn advance(
+        &mut self,
+        now: Instant,
+        how: &SlowStart,
+        mut moved: impl FnMut(&EndpointState),
+    ) -> Option<Instant> {
+        let mut under_way = std::mem::take(&mut self.under_way);
+        under_way.retain(|name, (state, since)| {
+            let share = how.share_after(now.since(*since));
+            state.set_share(self.cap(name, share));
+            moved(state);
+            share < Share::WHOLE
+        });
+        self.under_way = under_way;
+        (!self.under_way.is_empty()).then(|| now + how.step())
+    }
+
+    fn cap(&self, name: &EndpointName, share: Share) -> Share {
+        let target = self.targets.get(name).copied().unwrap_or_default();
+        let parts = u32::from(share.parts()) * u32::from(target.parts()) / 256;
+        Share::of_parts(u16::try_from(parts).unwrap_or(256))
+    }
+}
