@@ -33,6 +33,7 @@
 //! - [`pool`]: the endpoints and how they change; [`endpoint`], [`snapshot`], [`state`], [`pick`].
 //! - [`algorithm`]: in turn, by load, by latency, at random, by the hash of a key.
 //!   [`balancer`] is the trait for your own.
+//! - [`stick`]: who had which endpoint, by a table or a cookie; `queue`: who waits for a full pool.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
 //!   what they share, and how to take one out of service without losing a request.
@@ -40,11 +41,11 @@
 //! # How it differs from HAProxy
 //!
 //! It is a library: the pool lives in your process, and the proxies are two values you can start,
-//! watch and stop. Algorithms take no lock. The defaults are HAProxy's where it has them, and each
-//! setting names its HAProxy counterpart; `source` places clients exactly as HAProxy does, but all
-//! backups are used at once (`option allbackups`), and a pool without a health check trusts every
-//! endpoint. There is no TLS, no HTTP/2, no queue for a full pool (it answers 503), and no
-//! stickiness by cookie.
+//! watch and stop. Algorithms take no lock, and a change of health builds no table anew. The defaults are
+//! HAProxy's where it has them, and each setting names its HAProxy counterpart; hashing places every key
+//! exactly as HAProxy does, but all backups are used at once (`option allbackups`), and a pool without
+//! a health check trusts every endpoint. Priority levels, zones and panic are Envoy's. There is no TLS and
+//! no HTTP/2; the proxies do not use the queue for a full pool and the cookies yet (they answer 503).
 //!
 //! # Guarantees and their limits
 //!

@@ -20,7 +20,9 @@ pub use self::ramp::SlowStart;
 use self::ramp::Ramps;
 use crate::algorithm::Algorithm;
 use crate::algorithm::hash::Key;
-use crate::balancer::{Balancer, LoadBook, PickContext};
+#[cfg(feature = "tokio")]
+use crate::balancer::LoadBook;
+use crate::balancer::{Balancer, PickContext};
 use crate::endpoint::{Endpoint, Weight};
 use crate::pick::{Explanation, Pick, PickError, in_words};
 #[cfg(feature = "tokio")]

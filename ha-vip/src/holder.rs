@@ -239,6 +239,8 @@ impl Holder {
     }
 }
 
+/// What the kernel tells of, and what changes while addresses are held.
+#[cfg(any(feature = "netlink", test))]
 impl Holder {
     /// Takes notice that `address` was removed from the node. While it is wanted it is put back
     /// and announced, a few times a second at most.
