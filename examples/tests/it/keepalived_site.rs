@@ -529,16 +529,16 @@ fn a_check_tells_what_is_there_or_everything_that_is_wrong() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert!(said.starts_with("ok: 1 instances"), "{said}");
 
-    let wrong = site("vrrp_version 4", "no_accept\n priority 0", &[VIP]);
+    let wrong = site("vrrp_version 4", "use_ipvlan\n priority 0", &[VIP]);
     let (status, _, errors) = check(&wrong, &[]);
     assert_eq!((status, errors.lines().count()), (Some(2), 3), "{errors}");
-    for word in ["vrrp_version 4", "no_accept", "priority 0"] {
+    for word in ["vrrp_version 4", "use_ipvlan", "priority 0"] {
         assert!(errors.contains(word), "{errors}");
     }
-    let bit_more = site("", "no_accept", &[VIP]) + "virtual_server 192.0.2.1 80 {\n}\n";
+    let bit_more = site("", "use_ipvlan", &[VIP]) + "virtual_server 192.0.2.1 80 {\n}\n";
     let (status, said, _) = check(&bit_more, &["--lenient"]);
     assert_eq!((status, said.lines().count()), (Some(0), 3), "{said}");
-    assert!(said.contains("warning: ") && said.contains("`no_accept` is ignored"), "{said}");
+    assert!(said.contains("warning: ") && said.contains("`use_ipvlan` is ignored"), "{said}");
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_vrrp-router"));
     command.args(["--keepalived", "x", "--iface", "eth0"]);

@@ -7,6 +7,8 @@ mod divided;
 mod memory;
 #[cfg(feature = "netlink")]
 mod netlink;
+#[cfg(feature = "tokio")]
+mod refusing;
 
 use std::fmt::Debug;
 use std::io;
@@ -25,6 +27,8 @@ pub use memory::MemoryBackend;
 pub use netlink::NetlinkBackend;
 #[cfg(feature = "netlink")]
 pub(crate) use netlink::into_io;
+#[cfg(feature = "tokio")]
+pub use refusing::RefusingBackend;
 
 use crate::address::VirtualAddress;
 

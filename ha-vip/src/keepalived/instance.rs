@@ -18,8 +18,7 @@ use crate::vrrp::wire::{Checksum, Version};
 use crate::vrrp::{Instance, RouterBuilder, RouterConfig};
 
 /// What changes nothing here: what is always done, settings of the process, and pacing.
-const HARMLESS: [&str; 17] = [
-    "accept",
+const HARMLESS: [&str; 16] = [
     "check_unicast_src",
     "debug",
     "garp_lower_prio_delay",
@@ -39,10 +38,9 @@ const HARMLESS: [&str; 17] = [
 ];
 
 /// What cannot be had, and why.
-const UNHONOURED: [(&str, &str); 11] = [
+const UNHONOURED: [(&str, &str); 10] = [
     ("garp_extra_if", "addresses are announced on their own interface"),
     ("lvs_sync_daemon_interface", "IPVS is not served here"),
-    ("no_accept", "the addresses always answer"),
     ("notify_deleted", "a virtual router ends with the program"),
     ("notify_master_rx_lower_pri", "notices tell states, and both routers' come right by itself"),
     ("promote_secondaries", "set the interface's sysctl instead"),
@@ -86,6 +84,7 @@ struct Draft<'a> {
     hmac: Option<&'a Statement>,
     source: Option<IpAddr>,
     virtual_mac: bool,
+    accept: bool,
     tracks_primary: bool,
     tracked: Vec<Tracked>,
     scripts: Scripts,
@@ -188,6 +187,7 @@ impl<'a> Draft<'a> {
             hmac: None,
             source: None,
             virtual_mac: false,
+            accept: true,
             tracks_primary: true,
             tracked: Vec::new(),
             scripts: Scripts::new(),
@@ -292,6 +292,8 @@ impl<'a> Draft<'a> {
                     self.peer(line, report);
                 }
             }
+            "accept" => self.accept = true,
+            "no_accept" => self.accept = false,
             "use_vmac" => {
                 self.virtual_mac = true;
                 for word in statement.args() {
@@ -442,7 +444,7 @@ impl<'a> Draft<'a> {
             let weight = Weight::new(-1).unwrap_or_default();
             self.tracked.push(Tracked::new(self.interface).weight(weight));
         }
-        instance = instance.virtual_mac(self.virtual_mac);
+        instance = instance.virtual_mac(self.virtual_mac).accept(self.accept);
         let instance = self.tracked.drain(..).fold(instance, Instance::track);
         let at = self.block.at.clone();
         Some(Made { instance, scripts: self.scripts, places: self.places, at })

@@ -46,10 +46,10 @@
 //! assert_eq!(instance.router().advert_interval(), Duration::from_millis(100));
 //! assert_eq!(instance.tracked()[0].name(), "script chk_haproxy");
 //!
-//! let error = Site::parse("vrrp_instance V {\n priority 300\n no_accept\n}", "k.conf").unwrap_err();
+//! let error = Site::parse("vrrp_instance V {\n priority 300\n use_ipvlan\n}", "k.conf").unwrap_err();
 //! let text = error.to_string();
 //! assert!(text.contains("k.conf:2: `priority 300` is not allowed: 1 to 255"), "{text}");
-//! assert!(text.contains("k.conf:3: `no_accept` is not allowed: leave it out"), "{text}");
+//! assert!(text.contains("k.conf:3: `use_ipvlan` is not allowed: leave it out"), "{text}");
 //! # Ok::<(), ha_core::config::ConfigError>(())
 //! ```
 //!

@@ -24,13 +24,13 @@ use crate::vrrp::{HostConfig, Instance, MAX_ROUTERS, SyncGroup};
 /// ```
 /// use ha_vip::keepalived::Reader;
 ///
-/// let text = "vrrp_instance V {\n interface eth0\n virtual_router_id 7\n no_accept\n \
+/// let text = "vrrp_instance V {\n interface eth0\n virtual_router_id 7\n use_ipvlan\n \
 ///             @left priority 200\n virtual_ipaddress { 192.0.2.7/24 }\n}\n\
 ///             virtual_server 192.0.2.7 80 { }\n";
 /// let site = Reader::new().lenient(true).config_id("left").parse(text, "k.conf")?;
 /// assert_eq!(site.host().instances()[0].router().priority().get(), 200);
 /// let warnings: Vec<String> = site.warnings().iter().map(ToString::to_string).collect();
-/// assert!(warnings[0].starts_with("k.conf:4: `no_accept` is ignored"), "{warnings:?}");
+/// assert!(warnings[0].starts_with("k.conf:4: `use_ipvlan` is ignored"), "{warnings:?}");
 /// assert!(warnings[1].starts_with("k.conf:8: `virtual_server` is ignored"), "{warnings:?}");
 /// # Ok::<(), ha_core::config::ConfigError>(())
 /// ```

@@ -79,7 +79,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
     let text = "vrrp_instance V {\n interface eth0\n virtual_router_id 300\n priority 0\n \
                 advert_int fast\n state PRIMARY\n track_script { nobody }\n version 4\n \
                 virtual_ipaddress {\n 192.0.2.300/24\n 192.0.2.1/24 scope link\n }\n \
-                authentication { auth_type AH }\n no_accept\n nonsense 5\n}\nnonsense2 { }\n\
+                authentication { auth_type AH }\n use_ipvlan\n nonsense 5\n}\nnonsense2 { }\n\
                 virtual_server 192.0.2.1 80 {\n}\n";
     let expected = [
         "k.conf:3: `virtual_router_id 300` is not allowed: 1 to 255",
@@ -91,7 +91,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
         "k.conf:10: `192.0.2.300/24` is not allowed: ADDRESS/PREFIX",
         "k.conf:11: `scope link`",
         "k.conf:13: `auth_type AH`",
-        "k.conf:14: `no_accept`",
+        "k.conf:14: `use_ipvlan`",
         "k.conf:15: `nonsense`",
         "k.conf:17: `nonsense2`",
         "k.conf:18: `virtual_server`",

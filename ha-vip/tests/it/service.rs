@@ -223,3 +223,49 @@ fn what_trackers_have_said_holds_after_a_reload_and_for_new_members_of_a_group()
         task.stop().await.expect("no panic").expect("it ends well");
     });
 }
+
+/// Whether the client can connect to this address.
+fn reaches(client: &Host, address: &str) -> bool {
+    let address: std::net::SocketAddr = address.parse().expect("an address");
+    let limit = Duration::from_millis(300);
+    let connect = || std::net::TcpStream::connect_timeout(&address, limit).is_ok();
+    client.run(connect).expect("the lab runs")
+}
+
+#[test]
+fn a_gateway_that_accepts_nobody_holds_its_address_and_lets_nobody_in() {
+    ha_lab::run_test(|| {
+        let lab = Lab::new().expect("a lab");
+        let lan = lab.network("lan").expect("a network");
+        let join = |name: &str, address: &str| lab.host(name)?.join(&lan, address);
+        let gateway = join("gateway", "10.7.0.1/24").expect("a host");
+        let client = join("client", "10.7.0.9/24").expect("a host");
+        let serve = || {
+            let _listening = std::net::TcpListener::bind("0.0.0.0:7").expect("a free port");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let instance =
+                    |accept| Instance::new("v", "eth0", router(7, "10.7.0.7/24")).accept(accept);
+                let (handle, task) = start([instance(false)]).await;
+                until(&handle.router("v").expect("it is configured"), StateName::Active).await;
+                eventually("it holds", || holds("eth0", "10.7.0.7")).await;
+                assert!(reaches(&client, "10.7.0.1:7"), "its own address is let in");
+                assert!(!reaches(&client, "10.7.0.7:7"), "the virtual one is not");
+                let neighbour = || ip("neigh show 10.7.0.7");
+                let known = client.run(neighbour).expect("the lab runs");
+                assert!(known.contains("lladdr"), "ARP is answered: {known}");
+                let tables = || {
+                    let output = Command::new("nft").args(["list", "tables"]).output();
+                    String::from_utf8(output.expect("nft runs").stdout).expect("text")
+                };
+                assert!(tables().starts_with("table inet ha_vip_eth0_7_"), "{}", tables());
+                let changes = handle.reload(config([instance(true)])).await.expect("it reloads");
+                assert_eq!(changes.restarted, ["v"]);
+                eventually("all are let in", || reaches(&client, "10.7.0.7:7")).await;
+                eventually("the rules go", || tables().is_empty()).await;
+                task.stop().await.expect("no panic").expect("it ran");
+            });
+        };
+        gateway.run(serve).expect("the lab runs");
+    });
+}

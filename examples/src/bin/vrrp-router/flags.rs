@@ -17,7 +17,7 @@ pub(crate) struct Flags {
     /// Run the virtual routers of a keepalived.conf; SIGHUP reads it again
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "iface", "vrid", "priority", "vip", "advert_ms", "preempt", "kin", "beat_ms", "bfd", "bfd_ms",
-        "second_iface", "peer", "virtual_mac",
+        "second_iface", "peer", "virtual_mac", "no_accept",
     ])]
     pub(crate) keepalived: Option<PathBuf>,
     /// Go on without what the file asks for and this program does not have
@@ -61,6 +61,9 @@ pub(crate) struct Flags {
     /// Serve the addresses with the virtual router's own link-layer address
     #[arg(long)]
     pub(crate) virtual_mac: bool,
+    /// Let nobody in at the addresses: a gateway that only passes on (needs nft)
+    #[arg(long)]
+    pub(crate) no_accept: bool,
     /// Time between beats to kin in ms, 1 to 1000: a crash is then seen after some four of them
     #[arg(long, value_name = "MS", requires = "kin", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) beat_ms: Option<u64>,

@@ -41,7 +41,8 @@ pub(crate) fn config(flags: &Flags) -> Result<RouterConfig, ConfigError> {
 pub(crate) async fn serve(flags: &Flags, config: RouterConfig) -> Result<(), Box<dyn Error>> {
     let lines = Arc::new(JsonLines::stdout());
     let (iface, vrid) = (flags.iface.as_deref().unwrap_or_default(), config.vrid().get());
-    let instance = Instance::new(iface, iface, config).virtual_mac(flags.virtual_mac);
+    let instance = Instance::new(iface, iface, config);
+    let instance = instance.virtual_mac(flags.virtual_mac).accept(!flags.no_accept);
     let instance = flags.second_iface.iter().fold(instance, Instance::second_interface);
     let host = HostConfig::builder().instance(instance).build()?;
     let observer: Arc<JsonLines> = Arc::clone(&lines);

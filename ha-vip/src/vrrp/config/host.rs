@@ -24,6 +24,7 @@ pub struct Instance {
     pub(in crate::vrrp) tracked: Vec<Tracked>,
     pub(in crate::vrrp) hmac: Option<HmacConfig>,
     pub(in crate::vrrp) virtual_mac: bool,
+    pub(in crate::vrrp) accept: bool,
     pub(in crate::vrrp) second_interfaces: Vec<String>,
     pub(in crate::vrrp) address_interfaces: BTreeMap<IpAddr, String>,
 }
@@ -43,6 +44,7 @@ impl Instance {
             tracked: Vec::new(),
             hmac: None,
             virtual_mac: false,
+            accept: true,
             second_interfaces: Vec::new(),
             address_interfaces: BTreeMap::new(),
         }
@@ -76,6 +78,16 @@ impl Instance {
     /// to 1 and 2 for as long as the router runs. Needs the kernel's module macvlan.
     pub const fn virtual_mac(mut self, on: bool) -> Self {
         self.virtual_mac = on;
+        self
+    }
+
+    /// Sets whether packets that are sent to the addresses are let in (RFC 9568's `Accept_Mode`;
+    /// keepalived's `accept` and `no_accept`). Default true, as a server or balancer needs it.
+    ///
+    /// False is for a gateway, which only passes on; the owner of the addresses always accepts. Needs
+    /// the program `nft`: see [`RefusingBackend`](crate::backend::RefusingBackend).
+    pub const fn accept(mut self, accept: bool) -> Self {
+        self.accept = accept;
         self
     }
 
@@ -114,6 +126,12 @@ impl Instance {
     /// What the router depends on.
     pub fn tracked(&self) -> &[Tracked] {
         &self.tracked
+    }
+
+    /// Whether packets that are sent to the addresses are let in.
+    #[must_use]
+    pub const fn accepts(&self) -> bool {
+        self.accept || self.router.priority.is_owner()
     }
 
     /// Whether the addresses are served with the virtual router's own link-layer address.

@@ -4,17 +4,23 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::ServiceError;
 use super::opener::Opener;
 use crate::address::VirtualAddress;
 use crate::announce::{Announcer, PacketAnnouncer};
-use crate::backend::{AddressBackend, DividedAnnouncer, DividedBackend, NetlinkBackend};
+use crate::backend::{
+    AddressBackend, DividedAnnouncer, DividedBackend, NetlinkBackend, RefusingBackend,
+};
 use crate::holder::Holder;
 use crate::net::interface::Interface;
 use crate::net::macvlan::{MacVlan, VirtualMac};
 use crate::net::sysctl::{Changed, Wanted};
 use crate::vrrp::config::Instance;
+
+/// How many routers of this process have begun to let nobody in.
+static REFUSING: AtomicU32 = AtomicU32::new(0);
 
 /// Where a router's addresses go, and how that is told to the network.
 #[derive(Debug)]
@@ -81,6 +87,12 @@ impl Opener {
         }
         if let Some(backend) = self.backends.get(instance.name()) {
             ground.backend = Arc::clone(backend);
+        }
+        if !instance.accepts() {
+            // The one that a reload has given up may still let go of its own.
+            let nth = REFUSING.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}_{}_{nth}", instance.interface(), router.vrid());
+            ground.backend = Arc::new(RefusingBackend::new(ground.backend, &name));
         }
         Ok(ground)
     }

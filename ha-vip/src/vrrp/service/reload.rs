@@ -214,7 +214,7 @@ fn same_place(old: &Station, new: &Instance) -> bool {
         (
             (router.vrid, router.version, router.is_ipv6()),
             (instance.interface.clone(), instance.second_interfaces.clone(), instance.source),
-            (instance.virtual_mac, instance.address_interfaces.clone()),
+            (instance.virtual_mac, instance.accepts(), instance.address_interfaces.clone()),
         )
     };
     place(&old.instance) == place(new)
