@@ -159,7 +159,7 @@ fn wrong_flags_and_files_give_one_line_and_status_2() {
     let good = ["--listen", "127.0.0.1:0", "--backends", "127.0.0.1:1"];
     for (wrong, words) in [
         (&["--mode", "udp"][..], ["--mode", "udp", "tcp or http"]),
-        (&["--algorithm", "source,hash-type=x"], ["hash-type", "x", "map-based or consistent"]),
+        (&["--algorithm", "source,hash-type=x"], ["hash-type", "x", "map-based, consistent"]),
         (&["--backends", "127.0.0.1:1,a\nb"], ["--backends[1]", "a b", "ADDRESS:PORT"]),
         (&["--threads", "0"], ["--threads", "0", "1 to 256"]),
         (&["--no-such-flag"], ["--no-such-flag", "this flag", "--help"]),
