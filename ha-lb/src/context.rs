@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ha_core::id::EndpointName;
+use ha_core::time::{BootClock, Clock, Instant};
 
 use crate::state::EndpointState;
 
@@ -24,13 +25,14 @@ pub struct PickContext<'a> {
     hash_key: Option<&'a [u8]>,
     excluded: &'a [Arc<EndpointState>],
     preferred: Option<&'a EndpointName>,
+    now: Option<Instant>,
 }
 
 impl<'a> PickContext<'a> {
     /// Nothing is known.
     #[must_use]
     pub const fn new() -> Self {
-        Self { client: None, hash_key: None, excluded: &[], preferred: None }
+        Self { client: None, hash_key: None, excluded: &[], preferred: None, now: None }
     }
 
     /// Sets who asks; hashing by source uses it.
@@ -66,6 +68,20 @@ impl<'a> PickContext<'a> {
     #[must_use]
     pub const fn preferred(&self) -> Option<&'a EndpointName> {
         self.preferred
+    }
+
+    /// Sets what time it is, for a program that has just looked at the clock, or has one of its own.
+    /// Default: the clock is looked at, if the balancer needs it.
+    #[must_use]
+    pub const fn with_now(mut self, now: Instant) -> Self {
+        self.now = Some(now);
+        self
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now.unwrap_or_else(|| BootClock::new().now())
     }
 
     /// Who asks.

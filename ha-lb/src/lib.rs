@@ -76,6 +76,7 @@ pub mod proxy;
 #[cfg(feature = "tokio")]
 pub mod queue;
 mod random;
+pub mod simulation;
 pub mod snapshot;
 pub mod state;
 pub mod stick;

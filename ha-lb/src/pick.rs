@@ -8,6 +8,7 @@ use std::time::Duration;
 use ha_core::id::EndpointName;
 use ha_core::time::{BootClock, Clock, Instant};
 
+use crate::context::PickContext;
 use crate::snapshot::Obstacle;
 use crate::state::EndpointState;
 pub use crate::state::Outcome;
@@ -34,8 +35,12 @@ impl Pick {
     /// Takes over a connection that was counted by [`EndpointState::acquire`].
     ///
     /// With `decay` the time until its end is measured.
-    pub(crate) fn acquired(state: Arc<EndpointState>, decay: Option<Duration>) -> Self {
-        let clock = decay.map(|decay| Stopwatch { since: BootClock::new().now(), decay });
+    pub(crate) fn acquired(
+        state: Arc<EndpointState>,
+        decay: Option<Duration>,
+        context: &PickContext<'_>,
+    ) -> Self {
+        let clock = decay.map(|decay| Stopwatch { since: context.now(), decay });
         Self { state, outcome: Outcome::Abandoned, clock }
     }
 
@@ -67,10 +72,11 @@ impl Pick {
     }
 
     /// Ends the pick and reports how it went and how long the work took, instead of the whole time
-    /// since the pick: such as the time to the first byte of an answer.
-    pub fn finish_after(mut self, outcome: Outcome, took: Duration) {
+    /// since the pick: such as the time to the first byte of an answer. `now` is the time of the
+    /// report.
+    pub fn finish_after(mut self, outcome: Outcome, took: Duration, now: Instant) {
         if let Some(Stopwatch { decay, .. }) = self.clock.take() {
-            self.state.note_latency(BootClock::new().now(), took, decay);
+            self.state.note_latency(now, took, decay);
         }
         self.outcome = outcome;
     }

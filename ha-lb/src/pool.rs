@@ -152,7 +152,8 @@ impl Pool {
         let (_, state) = snapshot.find(name)?;
         let open = state.is_open_to_known(self.inner.policy.trust_unchecked);
         let open = open && !context.excludes(state) && state.acquire();
-        open.then(|| Pick::acquired(Arc::clone(state), self.inner.latency_decay))
+        let decay = self.inner.latency_decay;
+        open.then(|| Pick::acquired(Arc::clone(state), decay, context))
     }
 
     fn group_for<'a>(
@@ -169,17 +170,23 @@ impl Pool {
         // Every round but the last saw an endpoint fill up, so a few are enough; then a scan.
         for _ in 0..4 {
             let index = self.inner.balancer.pick(group, context)?;
-            if let Some(pick) = self.take(group, index) {
+            if let Some(pick) = self.take(group, index, context) {
                 return Some(pick);
             }
         }
         let mut admitted = group.usable().filter(|index| group.admits(*index, context));
-        admitted.find_map(|index| self.take(group, index))
+        admitted.find_map(|index| self.take(group, index, context))
     }
 
-    fn take(&self, group: &Endpoints, index: EndpointIndex) -> Option<Pick> {
+    fn take(
+        &self,
+        group: &Endpoints,
+        index: EndpointIndex,
+        context: &PickContext<'_>,
+    ) -> Option<Pick> {
         let state = group.state(index)?;
-        state.acquire().then(|| Pick::acquired(Arc::clone(state), self.inner.latency_decay))
+        let decay = self.inner.latency_decay;
+        state.acquire().then(|| Pick::acquired(Arc::clone(state), decay, context))
     }
 
     /// Picks an endpoint; waits while every one that is usable is full, if the pool has a queue

@@ -248,6 +248,12 @@ impl EndpointState {
         self.hot.latency.at(now, decay)
     }
 
+    /// As [`latency`](Self::latency), as of the end of the last work that was measured.
+    #[must_use]
+    pub fn last_latency(&self) -> Option<Duration> {
+        self.hot.latency.last()
+    }
+
     /// Why its health is what it is, in words.
     #[must_use]
     pub fn reason(&self) -> Arc<str> {

@@ -88,23 +88,30 @@ impl<C: Fn(&EndpointState) -> f32 + Send + Sync> Book<C> {
     }
 
     fn order(&self, index: EndpointIndex, state: &EndpointState) {
-        let place = index.get();
-        let usable = || self.usable.get(place).is_some_and(|usable| usable.load(Ordering::SeqCst));
-        let weight = f32::from(self.weights.get(place).copied().unwrap_or(1).max(1));
-        let cost = || {
-            (usable() && !state.is_full())
-                .then(|| (self.cost)(state) * 256.0 / (weight * f32::from(state.share().parts())))
-        };
         // Another one may have changed it between our look and our word: the last one is right.
-        let mut said = cost();
+        let mut said = self.weigh(index, state, (self.cost)(state));
         loop {
-            self.tree.set(place, said);
-            let now = cost();
+            self.tree.set(index.get(), said);
+            let now = self.weigh(index, state, (self.cost)(state));
             if now == said {
                 return;
             }
             said = now;
         }
+    }
+
+    /// Sets what an endpoint costs, until it is noted again.
+    pub(crate) fn set(&self, index: EndpointIndex, state: &EndpointState, cost: f32) {
+        self.tree.set(index.get(), self.weigh(index, state, cost));
+    }
+
+    /// The cost for each part of the share; `None` if the endpoint takes no work.
+    fn weigh(&self, index: EndpointIndex, state: &EndpointState, cost: f32) -> Option<f32> {
+        let place = index.get();
+        let usable = self.usable.get(place).is_some_and(|usable| usable.load(Ordering::SeqCst));
+        let weight = f32::from(self.weights.get(place).copied().unwrap_or(1).max(1));
+        let share = f32::from(state.share().parts());
+        (usable && !state.is_full()).then(|| cost * 256.0 / (weight * share))
     }
 }
 

@@ -9,8 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ha_core::time::{BootClock, Clock};
-
 use crate::algorithm::least_connections::{Book, least_of};
 use crate::algorithm::turn::Turn;
 use crate::balancer::{Balancer, LoadBook, PickContext};
@@ -34,25 +32,25 @@ impl LeastTime {
     }
 }
 
-/// The expected wait in seconds, if the endpoint got one connection more.
-pub(crate) fn cost(state: &EndpointState, now: ha_core::time::Instant) -> f32 {
+/// The expected wait in seconds, if an endpoint of this latency got one connection more.
+pub(crate) fn cost(latency: Option<Duration>, connections: u32) -> f32 {
     #[expect(clippy::cast_precision_loss, reason = "a cost to compare by")]
-    let connections = state.connections() as f32;
-    match state.latency(now, DECAY) {
+    let connections = connections as f32;
+    match latency {
         Some(latency) => latency.as_secs_f32() * (connections + 1.0),
         // Unknown: free for one, to be measured; then as if it took a minute.
         None => connections * 60.0,
     }
 }
 
-fn cost_now(state: &EndpointState) -> f32 {
-    cost(state, BootClock::new().now())
+fn last_cost(state: &EndpointState) -> f32 {
+    cost(state.last_latency(), state.connections())
 }
 
 type TimeBook = Book<fn(&EndpointState) -> f32>;
 
 fn book(endpoints: &Endpoints) -> Arc<TimeBook> {
-    Book::new(endpoints, cost_now as fn(&EndpointState) -> f32)
+    Book::new(endpoints, last_cost as fn(&EndpointState) -> f32)
 }
 
 impl Balancer for LeastTime {
@@ -64,7 +62,7 @@ impl Balancer for LeastTime {
         let book = endpoints.prepared(|_: &Arc<TimeBook>| true, || book(endpoints));
         let load = |index| {
             let weight = f32::from(endpoints.weight(index).max(1));
-            endpoints.state(index).map_or(f32::MAX, |state| cost_now(state) / weight)
+            endpoints.state(index).map_or(f32::MAX, |state| last_cost(state) / weight)
         };
         let turn = self.turn.take();
         // Averages decay with time: each pick looks at one endpoint anew, or one that was slow once
@@ -72,7 +70,8 @@ impl Balancer for LeastTime {
         let looked_at = turn.checked_rem(endpoints.len())?;
         let looked_at = u32::try_from(looked_at).ok().map(EndpointIndex::new)?;
         if let Some(state) = endpoints.state(looked_at) {
-            book.note(looked_at, state);
+            let latency = state.latency(context.now(), DECAY);
+            book.set(looked_at, state, cost(latency, state.connections()));
         }
         least_of(endpoints, context, &book.tree, turn, load)
     }
@@ -91,12 +90,17 @@ impl Balancer for LeastTime {
         Some(DECAY)
     }
 
-    fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, picked: EndpointIndex) -> String {
+    fn explain(
+        &self,
+        endpoints: &Endpoints,
+        context: &PickContext<'_>,
+        picked: EndpointIndex,
+    ) -> String {
         let Some(state) = endpoints.state(picked) else {
             return "shortest expected wait".to_owned();
         };
         let connections = state.connections();
-        match state.latency(BootClock::new().now(), DECAY) {
+        match state.latency(context.now(), DECAY) {
             Some(latency) => {
                 format!("shortest expected wait: {latency:?} each, {connections} before it")
             }

@@ -88,13 +88,28 @@ impl Algorithm {
     /// Makes the balancer.
     #[must_use]
     pub fn balancer(&self) -> Arc<dyn Balancer> {
+        self.make(None)
+    }
+
+    /// As [`balancer`](Self::balancer), with a seed that makes what is drawn at random repeatable.
+    #[must_use]
+    pub fn balancer_with_seed(&self, seed: u64) -> Arc<dyn Balancer> {
+        self.make(Some(seed))
+    }
+
+    fn make(&self, seed: Option<u64>) -> Arc<dyn Balancer> {
         match self {
             Self::First => Arc::new(first::First::new()),
             Self::Hash(config) => Arc::new(hash::Hash::new(config.clone())),
             Self::LeastConnections => Arc::new(least_connections::LeastConnections::new()),
             Self::LeastTime => Arc::new(least_time::LeastTime::new()),
-            Self::PeakEwma => Arc::new(peak_ewma::PeakEwma::new()),
-            Self::Random { draws } => Arc::new(random::Random::new(*draws)),
+            Self::PeakEwma => {
+                Arc::new(seed.map_or_else(peak_ewma::PeakEwma::new, peak_ewma::PeakEwma::with_seed))
+            }
+            Self::Random { draws } => Arc::new(seed.map_or_else(
+                || random::Random::new(*draws),
+                |seed| random::Random::with_seed(*draws, seed),
+            )),
             Self::RoundRobin => Arc::new(round_robin::RoundRobin::new()),
             Self::SingleWriter { failback } => {
                 Arc::new(single_writer::SingleWriter::new(*failback))

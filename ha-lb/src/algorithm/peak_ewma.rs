@@ -11,8 +11,6 @@
 
 use std::time::Duration;
 
-use ha_core::time::{BootClock, Clock};
-
 use crate::algorithm::least_time::{DECAY, cost};
 use crate::algorithm::random::{Alias, Drawn, Numbers};
 use crate::balancer::{Balancer, PickContext};
@@ -58,8 +56,12 @@ impl Balancer for PeakEwma {
         if one == other {
             return Some(one);
         }
-        let now = BootClock::new().now();
-        let cost = |index| endpoints.state(index).map_or(f32::MAX, |state| cost(state, now));
+        let now = context.now();
+        let cost = |index| {
+            endpoints
+                .state(index)
+                .map_or(f32::MAX, |state| cost(state.latency(now, DECAY), state.connections()))
+        };
         Some(if cost(other) < cost(one) { other } else { one })
     }
 
@@ -71,8 +73,13 @@ impl Balancer for PeakEwma {
         Some(DECAY)
     }
 
-    fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, picked: EndpointIndex) -> String {
-        let now = BootClock::new().now();
+    fn explain(
+        &self,
+        endpoints: &Endpoints,
+        context: &PickContext<'_>,
+        picked: EndpointIndex,
+    ) -> String {
+        let now = context.now();
         let latency = endpoints.state(picked).and_then(|state| state.latency(now, DECAY));
         let connections = endpoints.state(picked).map_or(0, |state| state.connections());
         let latency = latency.map_or("unknown".to_owned(), |latency| format!("{latency:?}"));

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ha_core::health::Health;
+use ha_core::time::Instant;
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -393,15 +394,17 @@ fn slow_endpoints_get_less_and_are_tried_again() {
     for algorithm in ["peak-ewma", "least-time"] {
         let pool = pool(algorithm, &[1; 4]);
         let mut counts = BTreeMap::new();
-        for _ in 0..4_000 {
+        for step in 0..4_000 {
+            let now = Instant::ZERO + Duration::from_millis(step);
             // Two draws are the first twice in a sixteenth of all cases.
             // Four at a time, of which those to the first endpoint take fifty times as long.
-            let picks = [0; 4].map(|_| pool.pick(&PickContext::new()).expect("usable"));
+            let context = PickContext::new().with_now(now);
+            let picks = [0; 4].map(|_| pool.pick(&context).expect("usable"));
             for pick in picks {
                 let slow = pick.name().as_str() == "s1";
                 *counts.entry(pick.name().to_string()).or_insert(0_u32) += 1;
                 let took = Duration::from_millis(if slow { 100 } else { 2 });
-                pick.finish_after(Outcome::Completed, took);
+                pick.finish_after(Outcome::Completed, took, now);
             }
         }
         assert!(counts["s1"] < 1_300 && counts["s2"] > 3_000, "{algorithm}: {counts:?}");

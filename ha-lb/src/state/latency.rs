@@ -69,6 +69,11 @@ impl Latency {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
     }
 
+    pub(super) fn last(&self) -> Option<Duration> {
+        let average = Average::unpack(self.0.load(Ordering::Relaxed))?;
+        Some(Duration::from_secs_f32(average.nanos.max(0.0) / 1e9))
+    }
+
     pub(super) fn at(&self, now: Instant, decay: Duration) -> Option<Duration> {
         let average = Average::unpack(self.0.load(Ordering::Relaxed))?;
         Some(Duration::from_secs_f32(average.decayed(millis(now), decay).max(0.0) / 1e9))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ha_lb::l7;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Running, Server, config, nobody, pool, read_message};
+use crate::support::{Running, Server, config, nobody, pool, pool_with, read_message};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
 
@@ -189,4 +189,53 @@ async fn old_clients_and_half_closed_ones_get_their_answer() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.expect("answered");
     assert!(answer.contains("\r\n\r\na\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn requests_go_where_haproxy_sends_them_by_what_is_in_them() {
+    let text = include_str!("../../testdata/haproxy-hash.json");
+    let recorded: serde_json::Value = serde_json::from_str(text).expect("the recorded vectors");
+    let mut servers = Vec::new();
+    for name in ["1", "2", "3", "4", "5"] {
+        servers.push(Server::http(name).await);
+    }
+    let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+    let vectors = recorded["vectors"].as_array().expect("a list");
+    let wanted = |balance: &str| {
+        let same = |vector: &&serde_json::Value| {
+            vector["servers"] == "eq5"
+                && vector["balance"] == balance
+                && vector["hash_type"] == "consistent"
+        };
+        vectors.iter().find(same).expect("it was recorded")
+    };
+    for (balance, algorithm) in [
+        ("uri depth 1", "uri,depth=1,hash-type=consistent"),
+        ("url_param k", "query,name=k,hash-type=consistent"),
+        ("hdr(X-Key)", "header,name=x-key,hash-type=consistent"),
+        ("hdr(X-Key)", "cookie,name=key,hash-type=consistent"),
+    ] {
+        let vector = wanted(balance);
+        let algorithm = algorithm.parse().expect("an algorithm");
+        let proxy = Running::l7(&pool_with(&algorithm, &addresses));
+        let keys = recorded["keys"][vector["keys"].as_str().expect("a name")].as_array();
+        let picked = vector["picked"].as_array().expect("a list");
+        for (key, server) in keys.expect("a list").iter().zip(picked) {
+            let key = key.as_str().expect("text");
+            if key.is_empty() {
+                continue;
+            }
+            let target = match balance {
+                "uri depth 1" => key.to_owned(),
+                "url_param k" => format!("/p?z=1&k={key}"),
+                _ => "/".to_owned(),
+            };
+            let request = format!(
+                "GET {target} HTTP/1.1\r\nHost: shop\r\nX-Key: {key}\r\nCookie: a=b; key={key}\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            let answer = proxy.talk(request.as_bytes()).await;
+            assert!(answer.contains(&format!("\r\n\r\n{server}\n")), "{algorithm} {key}: {answer}");
+        }
+    }
 }

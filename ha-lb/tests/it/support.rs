@@ -116,10 +116,14 @@ pub(crate) async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<
 }
 
 pub(crate) fn pool(addresses: &[SocketAddr]) -> Pool {
+    pool_with(&Algorithm::RoundRobin, addresses)
+}
+
+pub(crate) fn pool_with(algorithm: &Algorithm, addresses: &[SocketAddr]) -> Pool {
     let named = addresses.iter().enumerate().map(|(index, address)| {
         Endpoint::new(format!("s{}", index + 1).parse().expect("a name"), *address)
     });
-    Pool::new(&Algorithm::RoundRobin, named.collect()).expect("unique names")
+    Pool::new(algorithm, named.collect()).expect("unique names")
 }
 
 pub(crate) fn config() -> ConfigBuilder {

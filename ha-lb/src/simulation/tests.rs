@@ -1,0 +1,71 @@
+//! What the algorithms are chosen for.
+
+use super::*;
+
+fn run(simulation: &Simulation, algorithm: &str) -> Report {
+    simulation.run(&algorithm.parse().expect("an algorithm"))
+}
+
+#[test]
+fn two_choices_shorten_queues_as_the_theory_says() {
+    // The supermarket model at 90 %: ln n / ln ln n against ln ln n.
+    let server = Server::new(Service::Exponential { mean_ms: 10.0 });
+    let simulation = Simulation::new(3).servers(vec![server; 100]).load(0.9);
+    let (one, two) = (run(&simulation, "random,draws=1"), run(&simulation, "random"));
+    let least = run(&simulation, "least-connections");
+    assert!(two.max_load * 2 < one.max_load, "{one}\n{two}");
+    assert!(least.max_load <= two.max_load && least.p99 < two.p99, "{two}\n{least}");
+    // M/M/1 at 90 % takes ten service times on average.
+    let mean = one.mean.as_secs_f64() * 1e3;
+    assert!((70.0..140.0).contains(&mean), "{mean}");
+}
+
+#[test]
+fn algorithms_that_see_load_leave_a_slow_server_alone() {
+    let fast = Server::new(Service::LogNormal { median_ms: 5.0, sigma: 1.0 }).workers(4);
+    let mut servers = vec![fast; 9];
+    servers.push(fast.slowed(20.0));
+    let simulation = Simulation::new(11).servers(servers).clients(4).load(0.5);
+    let blind = run(&simulation, "round-robin");
+    for algorithm in ["least-connections", "random", "peak-ewma", "least-time"] {
+        let report = run(&simulation, algorithm);
+        let (slow, all) = (report.served[9], report.requests);
+        assert!(slow * 20 < all, "{algorithm} sends {slow} of {all} to the slow one");
+        assert!(report.p99 * 3 < blind.p99, "{report}\n{blind}");
+    }
+}
+
+#[test]
+fn latency_aware_algorithms_see_what_connections_do_not_show() {
+    // Seldom more than one request at a time: connections tell little.
+    let fast = Server::new(Service::Constant { ms: 2.0 }).workers(64);
+    let servers = vec![fast, fast, fast, fast.slowed(3.0)];
+    let simulation = Simulation::new(5).servers(servers).load(0.002).requests(40_000);
+    let (least, ewma) = (run(&simulation, "least-connections"), run(&simulation, "peak-ewma"));
+    assert!(ewma.served[3] * 3 < least.served[3], "{:?} {:?}", ewma.served, least.served);
+}
+
+#[test]
+fn weights_fit_servers_of_different_sizes() {
+    let server = Server::new(Service::Exponential { mean_ms: 10.0 });
+    let servers = vec![server, server.workers(4).weight(4), server.workers(5).weight(5)];
+    let simulation = Simulation::new(9).servers(servers).load(0.7);
+    for algorithm in ["round-robin", "least-connections", "random,draws=1"] {
+        let report = run(&simulation, algorithm);
+        let share = |server: usize| report.served[server] * 100 / report.requests;
+        assert!((6..=12).contains(&share(0)) && (45..=55).contains(&share(2)), "{report:?}");
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_breaks_at_the_edges() {
+    let nothing = Simulation::new(1).servers(Vec::new()).requests(1_000);
+    assert!(run(&nothing, "random").served.is_empty());
+    assert!(run(&nothing, "random").error_rate > 0.99);
+    let server = Server::new(Service::Constant { ms: f64::NAN }).failing(1.0).workers(0);
+    let odd = Simulation::new(1).servers(vec![server.slowed(f64::INFINITY)]).requests(1_000);
+    let report = run(&odd.load(f64::NAN), "round-robin");
+    assert!(report.requests == 900 && report.error_rate > 0.99);
+    let out_of_range = Simulation::new(1).servers(vec![server.weight(257)]);
+    assert_eq!(run(&out_of_range, "random"), Report::default());
+}
