@@ -33,6 +33,7 @@
 //! - [`pool`]: the endpoints and how they change; [`endpoint`], [`snapshot`], [`state`], [`pick`].
 //! - [`algorithm`]: round robin, least connections, random with two choices, HAProxy's source hash.
 //!   [`balancer`] is the trait for your own.
+//! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
 //!   what they share, and how to take one out of service without losing a request.
@@ -72,6 +73,7 @@ pub mod pick;
 pub mod pool;
 #[cfg(feature = "tokio")]
 pub mod proxy;
+pub mod resilience;
 pub mod snapshot;
 pub mod state;
 

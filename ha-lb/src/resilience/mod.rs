@@ -1,0 +1,10 @@
+//! What keeps a failure small: limits, retries, hedges and deadlines, each usable alone.
+
+pub mod active_budget;
+mod atomics;
+pub mod backoff;
+pub mod budget;
+pub mod failure;
+mod random;
+pub mod retry;
+mod slots;
