@@ -6,5 +6,6 @@ pub mod backoff;
 pub mod budget;
 pub mod failure;
 mod random;
+pub mod rate;
 pub mod retry;
 mod slots;
