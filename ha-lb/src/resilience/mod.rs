@@ -3,8 +3,11 @@
 pub mod active_budget;
 mod atomics;
 pub mod backoff;
+pub mod breaker;
 pub mod budget;
 pub mod failure;
+pub mod limits;
+mod outcome;
 mod random;
 pub mod rate;
 pub mod retry;
