@@ -5,6 +5,7 @@ mod atomics;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod concurrency;
 pub mod failure;
 pub mod limits;
 mod outcome;
