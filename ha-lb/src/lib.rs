@@ -33,6 +33,7 @@
 //! - [`pool`]: the endpoints and how they change; [`endpoint`], [`snapshot`], [`state`], [`pick`].
 //! - [`algorithm`]: round robin, least connections, random with two choices, HAProxy's source hash.
 //!   [`balancer`] is the trait for your own.
+//! - [`discovery`]: where a pool's endpoints come from: lists, files, DNS.
 //! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
@@ -57,12 +58,14 @@
 //!
 //! - `tokio` (default): health checks and the TCP proxy on tokio.
 //! - `http`: the HTTP/1.1 proxy and HTTP health checks, on hyper.
+//! - `file`: endpoints from a file that is watched, lines or TOML.
 
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
 pub mod balancer;
 mod context;
+pub mod discovery;
 pub mod endpoint;
 pub mod health;
 #[cfg(feature = "tokio")]

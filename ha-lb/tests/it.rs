@@ -2,6 +2,9 @@
 #![cfg(feature = "http")]
 #![expect(clippy::expect_used, reason = "these are tests, and so are their helpers")]
 
+#[cfg(feature = "file")]
+#[path = "it/discovery.rs"]
+mod discovery;
 #[path = "it/drain.rs"]
 mod drain;
 #[path = "it/l4.rs"]
