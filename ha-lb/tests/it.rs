@@ -5,6 +5,9 @@
 #[cfg(feature = "file")]
 #[path = "it/discovery.rs"]
 mod discovery;
+#[cfg(all(feature = "dns", feature = "file"))]
+#[path = "it/dns.rs"]
+mod dns;
 #[path = "it/drain.rs"]
 mod drain;
 #[path = "it/l4.rs"]
@@ -15,5 +18,8 @@ mod l7;
 mod malformed;
 #[path = "it/monitor.rs"]
 mod monitor;
+#[cfg(all(feature = "dns", feature = "file"))]
+#[path = "it/name_server.rs"]
+mod name_server;
 #[path = "it/support.rs"]
 mod support;

@@ -13,6 +13,8 @@
 
 #[cfg(feature = "tokio")]
 pub mod channel;
+#[cfg(feature = "dns")]
+pub mod dns;
 #[cfg(feature = "file")]
 pub mod file;
 #[cfg(feature = "tokio")]
