@@ -34,6 +34,8 @@
 //! - [`algorithm`]: in turn, by load, by latency, at random, by the hash of a key.
 //!   [`balancer`] is the trait for your own.
 //! - [`stick`]: who had which endpoint, by a table or a cookie; `queue`: who waits for a full pool.
+//! - [`discovery`]: where a pool's endpoints come from: lists, files, DNS.
+//! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
 //!   what they share, and how to take one out of service without losing a request.
@@ -57,12 +59,15 @@
 //!
 //! - `tokio` (default): health checks and the TCP proxy on tokio.
 //! - `http`: the HTTP/1.1 proxy and HTTP health checks, on hyper.
+//! - `file`: endpoints from a file that is watched, lines or TOML.
+//! - `dns`: endpoints from DNS, addresses and SRV, on hickory-resolver.
 
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
 pub mod balancer;
 mod context;
+pub mod discovery;
 pub mod endpoint;
 pub mod health;
 #[cfg(feature = "tokio")]
@@ -76,6 +81,7 @@ pub mod proxy;
 #[cfg(feature = "tokio")]
 pub mod queue;
 mod random;
+pub mod resilience;
 pub mod simulation;
 pub mod snapshot;
 pub mod state;

@@ -2,6 +2,12 @@
 #![cfg(feature = "http")]
 #![expect(clippy::expect_used, reason = "these are tests, and so are their helpers")]
 
+#[cfg(feature = "file")]
+#[path = "it/discovery.rs"]
+mod discovery;
+#[cfg(all(feature = "dns", feature = "file"))]
+#[path = "it/dns.rs"]
+mod dns;
 #[path = "it/drain.rs"]
 mod drain;
 #[path = "it/l4.rs"]
@@ -12,6 +18,9 @@ mod l7;
 mod malformed;
 #[path = "it/monitor.rs"]
 mod monitor;
+#[cfg(all(feature = "dns", feature = "file"))]
+#[path = "it/name_server.rs"]
+mod name_server;
 #[path = "it/queue.rs"]
 mod queue;
 #[path = "it/support.rs"]

@@ -1,0 +1,10 @@
+//! The atomics of the standard library; those of loom where its model checker runs the tests.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p ha-lb --lib --no-default-features --release loom
+//! ```
+
+#[cfg(all(test, loom))]
+pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(all(test, loom)))]
+pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
