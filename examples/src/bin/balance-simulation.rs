@@ -17,7 +17,7 @@ use clap::Parser;
 use ha_lb::algorithm::Algorithm;
 use ha_lb::simulation::{Report, Server, Service, Simulation};
 
-const ALGORITHMS: [&str; 9] = [
+const ALGORITHMS: [&str; 8] = [
     "round-robin",
     "random,draws=1",
     "random",
@@ -26,7 +26,6 @@ const ALGORITHMS: [&str; 9] = [
     "peak-ewma",
     "hash,hash-type=maglev",
     "hash,hash-type=maglev,balance-factor=150",
-    "first",
 ];
 
 /// Compares balancing algorithms on simulated servers.
