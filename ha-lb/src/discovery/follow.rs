@@ -27,7 +27,7 @@ pub fn follow(discovery: impl Discovery + 'static, pool: Pool) -> Task<io::Resul
 ///
 /// Errors leave the list as it is; they are told to the observer, logged and shown in the status.
 /// A source that fails without waiting is asked again after 100 ms, and later each time, up to
-/// 10 s.
+/// 1 s: sources with pauses of their own are hardly slowed.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -79,7 +79,7 @@ pub struct Status {
 }
 
 fn pauses() -> Pauses {
-    let (base, cap) = (Duration::from_millis(100), Duration::from_secs(10));
+    let (base, cap) = (Duration::from_millis(100), Duration::from_secs(1));
     Backoff::new(base, cap, Jitter::Equal).unwrap_or_default().pauses(0)
 }
 

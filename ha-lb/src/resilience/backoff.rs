@@ -140,7 +140,10 @@ mod tests {
     proptest! {
         #[test]
         fn pauses_keep_their_bounds(
-            jitter in jitter(), seed: u64, base in 0u64..10_000_000_000, extra in 0u64..80_000_000_000,
+            jitter in jitter(),
+            seed: u64,
+            base in 0u64..10_000_000_000,
+            extra in 0u64..80_000_000_000,
         ) {
             let (base, cap) = (Duration::from_nanos(base), Duration::from_nanos(base + extra));
             let backoff = Backoff::new(base, cap, jitter).expect("in range");

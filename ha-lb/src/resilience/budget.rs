@@ -295,7 +295,9 @@ mod tests {
         }
 
         #[test]
-        fn no_time_is_too_late_or_too_far_back(times in prop::collection::vec(any::<u64>(), 0..50)) {
+        fn no_time_is_too_late_or_too_far_back(
+            times in prop::collection::vec(any::<u64>(), 0..50),
+        ) {
             let budget = Budget::builder().min_per_second(1).build().expect("in range");
             for time in times {
                 budget.deposit(Instant::from_nanos(time));

@@ -235,7 +235,9 @@ mod tests {
         }
 
         #[test]
-        fn every_timeout_of_the_specification_is_read(amount in 0u64..100_000_000, unit in 0usize..6) {
+        fn every_timeout_of_the_specification_is_read(
+            amount in 0u64..100_000_000, unit in 0usize..6,
+        ) {
             let (name, nanos) = UNITS[unit];
             let timeout: GrpcTimeout = format!("{amount}{name}").parse().expect("as specified");
             let expected = Duration::from_nanos_u128(u128::from(amount) * u128::from(nanos));

@@ -13,7 +13,7 @@
 //! | [`limits`] | connections, requests, retries at once; numbers that you set | Envoy |
 //! | [`concurrency`] | requests at once; a number that it finds | Netflix' concurrency-limits |
 //! | [`breaker`] | work for what fails | Nygard, Hystrix |
-//! | [`retry`], [`backoff`] | tries of one request, and the pauses between them | gRPC, Envoy, AWS |
+//! | [`retry`], [`backoff`] | tries of one request, pauses between them | gRPC, Envoy, AWS |
 //! | [`budget`], [`active_budget`] | retries of all requests together | Finagle, Envoy |
 //! | [`hedge`] | the slowest answers | "The Tail at Scale" |
 //! | [`deadline`] | the time of a request across servers | gRPC |

@@ -150,12 +150,12 @@ impl DnsBuilder {
         if !(1..=65_535).contains(&self.max_records) {
             problems.add("max_records", self.max_records, "1 to 65535");
         }
-        let resolver = self.resolver().map_err(|error| problems.absorb(error));
+        let resolver = self.resolver();
+        if let Err(error) = &resolver {
+            problems.absorb(error.clone());
+        }
         problems.into_result(())?;
-        let Ok(resolver) = resolver else {
-            return Err(ConfigError::new("servers", "", "")); // not reached: it is a problem
-        };
-        Ok(Dns::new(self, resolver))
+        Ok(Dns::new(self, resolver?))
     }
 
     fn resolver(&self) -> Result<TokioResolver, ConfigError> {

@@ -50,7 +50,8 @@ impl Format {
     /// ```
     /// use ha_lb::discovery::file::Format;
     ///
-    /// let list = Format::Lines.parse("backends", "a=192.0.2.1:80 weight=2\nb=192.0.2.2:80 backup\n")?;
+    /// let text = "a=192.0.2.1:80 weight=2\nb=192.0.2.2:80 backup\n";
+    /// let list = Format::Lines.parse("backends", text)?;
     /// assert_eq!(list.len(), 2);
     /// let error = Format::Lines.parse("backends", "a=192.0.2.1:80 weigth=2").unwrap_err();
     /// assert!(error.to_string().starts_with("backends:1: weigth=2 is not allowed: "));

@@ -59,7 +59,7 @@ const SLOTS: u32 = 10;
 /// assert_eq!(refused.retry_at, Some(now + Duration::from_secs(5)));
 /// assert_eq!(
 ///     breaker.status(now).to_string(),
-///     "open for 5s more, 1 times in a row: 2 failures in a row",
+///     "open for 5s more (opening 1 in a row): 2 failures in a row",
 /// );
 ///
 /// let later = now + Duration::from_secs(5);

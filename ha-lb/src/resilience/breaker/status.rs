@@ -43,7 +43,7 @@ impl fmt::Display for Status {
             )?,
             Phase::Open => write!(
                 f,
-                "open for {:?} more, {} times in a row",
+                "open for {:?} more (opening {} in a row)",
                 self.retry_after.unwrap_or_default(),
                 self.openings
             )?,

@@ -3,8 +3,8 @@
 //! # Source
 //!
 //! Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance"
-//! (1989); `AIMDLimit` of Netflix' concurrency-limits, which steps with every call where this steps
-//! once a window, as TCP does, and takes every failure for a sign of overload where this bears some.
+//! (1989); `AIMDLimit` of Netflix' concurrency-limits. That one steps with every call and takes
+//! every failure for a sign of overload; this one steps once a window, as TCP does, and bears some.
 
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 //!
 //! # Source
 //!
-//! `Gradient2Limit` of Netflix' concurrency-limits, with its constants. Two things differ. Latencies
-//! of failed calls are left out, as a server that refuses quickly is not a quick server; and where
-//! more calls fail than may by chance, the gradient is the smallest one.
+//! `Gradient2Limit` of Netflix' concurrency-limits, with its constants. Two things differ: the
+//! latencies of failed calls are left out, as a server that refuses quickly is not a quick server;
+//! and where more calls fail than may by chance, the gradient is the smallest one.
 
 use std::time::Duration;
 

@@ -125,14 +125,13 @@ impl HedgeBuilder {
         if !(2..=5).contains(&self.tries) {
             problems.add("tries", self.tries, "2 to 5");
         }
-        let latencies = Latencies::new(self.half_life).map_err(|error| problems.absorb(error));
-        let budget =
-            self.budget.clone().build().map_err(|error| problems.absorb(error.below("budget")));
+        let latencies = Latencies::new(self.half_life);
+        let budget = self.budget.clone().build().map_err(|error| error.below("budget"));
+        for error in [latencies.as_ref().err(), budget.as_ref().err()].into_iter().flatten() {
+            problems.absorb(error.clone());
+        }
         problems.into_result(())?;
-        let (Ok(latencies), Ok(budget)) = (latencies, budget) else {
-            // Not reached: their errors are among the problems.
-            return Err(ConfigError::new("hedge", "a part", "settings within their ranges"));
-        };
+        let (latencies, budget) = (latencies?, budget?);
         Ok(Hedge {
             delay: AtomicU64::new(match self.delay {
                 Delay::Fixed(delay) => nanos(delay),
@@ -380,7 +379,9 @@ mod tests {
         }
 
         #[test]
-        fn no_time_panics(records in prop::collection::vec((any::<u64>(), any::<Duration>()), 0..50)) {
+        fn no_time_panics(
+            records in prop::collection::vec((any::<u64>(), any::<Duration>()), 0..50),
+        ) {
             let hedge = quantile(999).min_samples(1).build().expect("in range");
             for (now, latency) in records {
                 let now = Instant::from_nanos(now);
