@@ -222,7 +222,7 @@ fn a_backend_that_dies_is_taken_out_and_a_signal_ends_it_in_order() {
             "--check",
             "http:/health",
             "--check-interval-ms",
-            "5",
+            "200",
             "--fall",
             "2",
         ]);

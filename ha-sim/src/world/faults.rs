@@ -32,6 +32,7 @@ impl<N: Node> World<N> {
                 self.note(Entry::Dropped { from, to: node, why: Lost::NodeDown, message });
             }
         }
+        self.check();
     }
 
     /// Starts a node that is down, with a new machine.
@@ -39,6 +40,7 @@ impl<N: Node> World<N> {
         if self.slots.get(node.get()).is_some_and(|slot| slot.machine.is_none()) {
             self.fault(format!("restart {node}"));
             self.start(node);
+            self.check();
         }
     }
 
@@ -53,6 +55,7 @@ impl<N: Node> World<N> {
                 self.queue.remove(&key);
             }
             self.fault(format!("pause {node}"));
+            self.check();
         }
     }
 

@@ -219,7 +219,8 @@ impl<N: Node> World<N> {
         }
     }
 
-    fn check(&mut self) {
+    /// Looks at all invariants, after whatever has changed.
+    pub(super) fn check(&mut self) {
         if self.violation.is_some() {
             return;
         }

@@ -178,7 +178,8 @@ impl Node for Host {
     }
 }
 
-/// Without a holder for longer than a take-over takes, while some router runs all the time.
+/// Without a holder for longer than a take-over takes, while some router runs all the time and
+/// is not told by its trackers to leave it.
 #[derive(Debug)]
 struct SomeoneServes {
     vacant_since: Option<Instant>,
@@ -196,7 +197,11 @@ impl Invariant<Host> for SomeoneServes {
         const LIMIT: Duration = Duration::from_secs(1);
         let running: [bool; ROUTERS] = std::array::from_fn(|index| {
             let node = NodeIndex::new(index);
-            world.is_running(node) && !world.is_paused(node)
+            let faulty = match world.machine(node) {
+                Some(Station::Router(router)) => router.state() == StateName::Fault,
+                Some(Station::Client) | None => false,
+            };
+            world.is_running(node) && !world.is_paused(node) && !faulty
         });
         let held = world.nodes().any(|(node, host)| host.holds && world.is_running(node));
         // Whoever runs now must have run for the whole time to be held to account.
