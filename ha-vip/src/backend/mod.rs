@@ -29,6 +29,8 @@ pub use netlink::NetlinkBackend;
 pub(crate) use netlink::into_io;
 #[cfg(feature = "tokio")]
 pub use refusing::RefusingBackend;
+#[cfg(feature = "netlink")]
+pub(crate) use refusing::clear_leftovers;
 
 use crate::address::VirtualAddress;
 

@@ -21,8 +21,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Packets *through* this node go on, so that it can be a gateway without being a host at that address;
 /// ARP and neighbour discovery go on as well, and so does what this node itself sends to the address.
 /// The rules are in a table of nftables of their own, set with the program `nft` before an address
-/// is added, which takes some milliseconds, and taken away after it was removed. After a crash they stay
-/// until the router runs again: `nft delete table inet NAME` takes them away.
+/// is added, which takes some milliseconds, and taken away after it was removed. After a crash they stay:
+/// a [`Service`](crate::vrrp::Service) clears those of its virtual routers when it is opened; without one,
+/// `nft delete table inet NAME` does.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,9 +50,7 @@ impl RefusingBackend {
     /// all but letters and digits; two backends of one name would share it.
     #[must_use]
     pub fn new(held: Arc<dyn AddressBackend>, name: &str) -> Self {
-        let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        let name: String = name.chars().take(64).map(fit).collect();
-        Self { held, table: format!("ha_vip_{name}"), refused: Mutex::default() }
+        Self { held, table: table(name), refused: Mutex::default() }
     }
 
     /// The name of the table.
@@ -66,20 +65,45 @@ impl RefusingBackend {
 
     /// Sets the table to these addresses in one transaction; whatever was in it before is gone.
     async fn refuse(&self, addresses: BTreeSet<IpAddr>) -> Result<(), BackendError> {
-        let failed = |source| BackendError::Command { program: "nft".to_owned(), source };
-        let mut spec = Spec::new("nft".into());
-        spec.args.push(rules(&self.table, &addresses).into());
-        let ended = spec.run_within(Stream::Errors, LIMIT).await.map_err(failed)?;
-        let Some((status, text)) = ended else {
-            return Err(BackendError::NoAnswer { program: "nft".to_owned(), limit: LIMIT });
-        };
-        if !status.success() {
-            let said = text.lines().next().unwrap_or_default();
-            return Err(failed(io::Error::other(format!("{status}: {said:?}"))));
-        }
+        nft(rules(&self.table, &addresses), Stream::Errors).await?;
         *self.refused() = addresses;
         Ok(())
     }
+}
+
+/// The name that a table has when its backend's name begins so.
+fn table(name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("ha_vip_{}", name.chars().take(64).map(fit).collect::<String>())
+}
+
+/// Runs one command of nft; returns what it said on the stream.
+async fn nft(command: String, stream: Stream) -> Result<String, BackendError> {
+    let failed = |source| BackendError::Command { program: "nft".to_owned(), source };
+    let mut spec = Spec::new("nft".into());
+    spec.args.push(command.into());
+    let ended = spec.run_within(stream, LIMIT).await.map_err(failed)?;
+    let Some((status, text)) = ended else {
+        return Err(BackendError::NoAnswer { program: "nft".to_owned(), limit: LIMIT });
+    };
+    if !status.success() {
+        let said = text.lines().next().unwrap_or_default();
+        return Err(failed(io::Error::other(format!("{status}: {said:?}"))));
+    }
+    Ok(text)
+}
+
+/// Removes the tables that an earlier life has left of backends whose names begin so.
+#[cfg(feature = "netlink")]
+pub(crate) async fn clear_leftovers(beginnings: &[String]) -> Result<(), BackendError> {
+    let listed = nft("list tables inet".to_owned(), Stream::Output).await?;
+    let left = listed.lines().filter_map(|line| line.trim().strip_prefix("table inet "));
+    let beginnings: Vec<String> = beginnings.iter().map(|name| table(name)).collect();
+    for name in left.filter(|name| beginnings.iter().any(|beginning| name.starts_with(beginning))) {
+        tracing::info!(table = name, "rules of an earlier life removed");
+        nft(format!("delete table inet {name}"), Stream::Errors).await?;
+    }
+    Ok(())
 }
 
 /// What nft is told, all of it or nothing.

@@ -29,6 +29,22 @@ fn instance(lines: &str) -> String {
 }
 
 #[test]
+fn a_gateway_lets_nobody_in_unless_it_owns_its_addresses() {
+    for (priority, word, accepts) in [
+        (100, "no_accept", false),
+        (100, "accept", true),
+        (100, "", true),
+        (255, "no_accept", true),
+    ] {
+        let site = read(&format!(
+            "vrrp_instance V {{\n interface eth0\n virtual_router_id 7\n priority {priority}\n \
+             {word}\n virtual_ipaddress {{ 192.0.2.7/24 }}\n}}\n"
+        ));
+        assert_eq!(site.host().instances()[0].accepts(), accepts, "{priority} {word}");
+    }
+}
+
+#[test]
 fn a_whole_site_is_read() {
     let site = read(include_str!("../../testdata/keepalived.conf"));
     let [inside, outside, six] = site.host().instances() else { panic!("three instances") };

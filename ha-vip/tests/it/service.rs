@@ -246,6 +246,12 @@ fn a_gateway_that_accepts_nobody_holds_its_address_and_lets_nobody_in() {
             runtime.expect("a runtime").block_on(async {
                 let instance =
                     |accept| Instance::new("v", "eth0", router(7, "10.7.0.7/24")).accept(accept);
+                // What an earlier life has left keeps nobody out.
+                let left =
+                    ["add table inet ha_vip_eth0_7_v4_3", "add table inet ha_vip_eth0_8_v4_3"];
+                for command in left {
+                    assert!(Command::new("nft").arg(command).status().expect("nft").success());
+                }
                 let (handle, task) = start([instance(false)]).await;
                 until(&handle.router("v").expect("it is configured"), StateName::Active).await;
                 eventually("it holds", || holds("eth0", "10.7.0.7")).await;
@@ -258,12 +264,58 @@ fn a_gateway_that_accepts_nobody_holds_its_address_and_lets_nobody_in() {
                     let output = Command::new("nft").args(["list", "tables"]).output();
                     String::from_utf8(output.expect("nft runs").stdout).expect("text")
                 };
-                assert!(tables().starts_with("table inet ha_vip_eth0_7_"), "{}", tables());
+                let (own, others) = (tables(), "table inet ha_vip_eth0_8_v4_3\n");
+                assert!(
+                    own.contains("table inet ha_vip_eth0_7_v4_") && own.contains(others),
+                    "{own}"
+                );
+                assert!(!own.contains("_7_v4_3\n"), "{own}");
                 let changes = handle.reload(config([instance(true)])).await.expect("it reloads");
                 assert_eq!(changes.restarted, ["v"]);
                 eventually("all are let in", || reaches(&client, "10.7.0.7:7")).await;
-                eventually("the rules go", || tables().is_empty()).await;
+                eventually("the rules go", || tables() == others).await;
                 task.stop().await.expect("no panic").expect("it ran");
+            });
+        };
+        gateway.run(serve).expect("the lab runs");
+    });
+}
+
+#[test]
+fn nobody_is_let_in_at_an_address_of_ipv6_that_neighbours_can_find() {
+    use ha_vip::backend::{AddressBackend, MemoryBackend, RefusingBackend};
+    ha_lab::run_test(|| {
+        let lab = Lab::new().expect("a lab");
+        let lan = lab.network("lan").expect("a network");
+        let join = |name: &str, address: &str| lab.host(name)?.join(&lan, address);
+        let gateway = join("gateway", "10.7.0.1/24").expect("a host");
+        let client = join("client", "10.7.0.9/24").expect("a host");
+        let set = |host: &Host, address: &str| {
+            host.run(|| ip(&format!("address add {address} dev eth0 nodad"))).expect("the lab runs")
+        };
+        for (host, address) in
+            [(&gateway, "fd00::7/64"), (&gateway, "fd00::1/64"), (&client, "fd00::9/64")]
+        {
+            set(host, address);
+        }
+        let serve = || {
+            let _listening = std::net::TcpListener::bind("[::]:7").expect("a free port");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let held = std::sync::Arc::new(MemoryBackend::new("eth0"));
+                let backend = RefusingBackend::new(held, "gateway");
+                let address: VirtualAddress = "fd00::7/64".parse().expect("an address");
+                assert!(reaches(&client, "[fd00::7]:7"));
+                client.run(|| ip("neigh flush dev eth0")).expect("the lab runs");
+                for _ in 0..2 {
+                    backend.add(address).await.expect("nft runs");
+                    assert!(!reaches(&client, "[fd00::7]:7") && reaches(&client, "[fd00::1]:7"));
+                }
+                let known = client.run(|| ip("neigh show fd00::7")).expect("the lab runs");
+                assert!(known.contains("lladdr"), "neighbour discovery is answered: {known}");
+                backend.remove(address).await.expect("nft runs");
+                assert!(reaches(&client, "[fd00::7]:7"));
+                assert_eq!(backend.list().await.expect("memory"), []);
             });
         };
         gateway.run(serve).expect("the lab runs");

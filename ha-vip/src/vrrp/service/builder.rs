@@ -10,6 +10,7 @@ use ha_core::event::Observer;
 use tokio::sync::{mpsc, watch};
 
 use super::care::{Care, Guarded};
+use super::ground::clear_rules;
 use super::opener::Opener;
 use super::proof::Proofs;
 use super::stations::Stations;
@@ -118,7 +119,7 @@ impl ServiceBuilder {
     /// Opens the interfaces: netlink for the addresses, raw sockets for VRRP and announcements.
     ///
     /// Addresses of this configuration that an earlier life of this program left behind are
-    /// removed first. Must be called inside a tokio runtime with I/O enabled.
+    /// removed first, and so are its rules that let nobody in. Must be called inside a tokio runtime with I/O enabled.
     ///
     /// # Errors
     ///
@@ -131,6 +132,7 @@ impl ServiceBuilder {
     pub async fn open(self) -> Result<Service, ServiceError> {
         let first = self.config.instances().first().map_or("", Instance::interface).to_owned();
         let of_first = |source| ServiceError::of_socket(&first, source);
+        clear_rules(self.config.instances()).await?;
         let few = self.config.instances().len() <= MOST_EARS;
         let monitor = Monitor::open().map_err(of_first)?;
         let opener = Opener {

@@ -12,6 +12,7 @@ use crate::address::VirtualAddress;
 use crate::announce::{Announcer, PacketAnnouncer};
 use crate::backend::{
     AddressBackend, DividedAnnouncer, DividedBackend, NetlinkBackend, RefusingBackend,
+    clear_leftovers,
 };
 use crate::holder::Holder;
 use crate::net::interface::Interface;
@@ -91,7 +92,7 @@ impl Opener {
         if !instance.accepts() {
             // The one that a reload has given up may still let go of its own.
             let nth = REFUSING.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{}_{}_{nth}", instance.interface(), router.vrid());
+            let name = format!("{}{nth}", rules_of(instance));
             ground.backend = Arc::new(RefusingBackend::new(ground.backend, &name));
         }
         Ok(ground)
@@ -134,6 +135,27 @@ impl Opener {
             None => Arc::new(backend),
         })
     }
+}
+
+/// Removes the rules that an earlier life has left of these virtual routers: they would keep out
+/// everybody, also where all are to be let in now.
+///
+/// Without any router that lets nobody in, it does not matter whether there is nftables.
+pub(super) async fn clear_rules(instances: &[Instance]) -> Result<(), ServiceError> {
+    let beginnings: Vec<String> = instances.iter().map(rules_of).collect();
+    match clear_leftovers(&beginnings).await {
+        Err(error) if instances.iter().all(Instance::accepts) => {
+            tracing::debug!(%error, "no rules looked for");
+            Ok(())
+        }
+        cleared => cleared.map_err(ServiceError::from),
+    }
+}
+
+/// How the names of a router's rules begin.
+fn rules_of(instance: &Instance) -> String {
+    let family = if instance.router().is_ipv6() { "v6" } else { "v4" };
+    format!("{}_{}_{family}_", instance.interface(), instance.router().vrid())
 }
 
 pub(super) fn announcer(
