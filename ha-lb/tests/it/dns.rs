@@ -303,3 +303,25 @@ async fn dnsmasq_is_followed() {
     until(&mut by_address.status, |status| status.error.is_some()).await;
     assert_eq!(by_address.pool.snapshot().len(), 2);
 }
+
+#[tokio::test]
+async fn a_service_of_too_many_servers_says_so() {
+    let server = NameServer::start(|name, kind| match kind {
+        SRV => {
+            let record = |number: u16| Record::srv(0, 1, 80, &format!("s{number}.example"));
+            Answer::Records { records: (0..260).map(record).collect(), large: true }
+        }
+        A => {
+            let number: String = name.chars().filter(char::is_ascii_digit).collect();
+            let [high, low] = number.parse::<u16>().expect("a number").to_be_bytes();
+            let address = IpAddr::from([10, 0, high, low]);
+            Answer::Records { records: vec![Record::address(address, 9)], large: false }
+        }
+        _ => Answer::Records { records: Vec::new(), large: false },
+    })
+    .await;
+    let dns = quick(Dns::service("_db._tcp.example"), server.address);
+    let found = dns.build().expect("in range").next().await.expect("answered");
+    assert_eq!(found.endpoints.len(), 256);
+    assert_eq!(found.notes, ["4 servers beyond the first 256 are left out"]);
+}

@@ -145,8 +145,11 @@ impl Dns {
                 (answer::of_addresses(&records, port, most), ttl)
             }
             Question::Service => {
-                let Records { records, ttl } = self.servers().await?;
-                (answer::of_servers(&records, most), ttl)
+                let (Records { records, ttl }, left_out) = self.servers().await?;
+                let found = answer::of_servers(&records, most);
+                let note =
+                    || format!("{left_out} servers beyond the first {MAX_TARGETS} are left out");
+                (if left_out > 0 { found.with_note(note()) } else { found }, ttl)
             }
         };
         if found.endpoints.is_empty() {
@@ -172,7 +175,8 @@ impl Dns {
         }
     }
 
-    async fn servers(&self) -> Result<Records<Server>, DiscoveryError> {
+    /// The servers of a service, and how many are left out because there are too many.
+    async fn servers(&self) -> Result<(Records<Server>, usize), DiscoveryError> {
         let choose = |data: &RData| {
             let RData::SRV(srv) = data else { return None };
             Some(Server {
@@ -187,6 +191,7 @@ impl Dns {
         // RFC 2782: a target of "." says that there is no such service.
         answer.records.retain(|server| server.target != ".");
         answer.records.sort_by(|a, b| (a.priority, &a.target).cmp(&(b.priority, &b.target)));
+        let left_out = answer.records.len().saturating_sub(MAX_TARGETS);
         answer.records.truncate(MAX_TARGETS);
         let found = stream::iter(answer.records)
             .map(|server| async move {
@@ -199,7 +204,8 @@ impl Dns {
             .buffered(AT_ONCE)
             .try_fold(Records::NONE, |all: Records<Server>, one| async { Ok(all.and(one)) });
         let found: Records<Server> = found.await?;
-        Ok(Records { ttl: [answer.ttl, found.ttl].into_iter().flatten().min(), ..found })
+        let ttl = [answer.ttl, found.ttl].into_iter().flatten().min();
+        Ok((Records { ttl, ..found }, left_out))
     }
 
     /// Asks for records; a name without any has none.
