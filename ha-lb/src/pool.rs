@@ -36,7 +36,7 @@ pub const MAX_ENDPOINTS: usize = 1 << 20;
 
 /// A set of endpoints to pick from; a cheap handle, all clones share the set.
 ///
-/// Picks are wait-free: they read a [snapshot](Snapshot) of the list that updates replace as a whole, and
+/// Picks take no lock: they read a [snapshot](Snapshot) of the list that updates replace as a whole, and
 /// what changes with health by itself. Changes take a lock among themselves; one of health takes about
 /// a microsecond, however many endpoints there are.
 ///
@@ -134,11 +134,11 @@ impl Pool {
             return Ok(pick);
         }
         // All of its endpoints are full or tried: another group that serves may have one.
-        let mut others = snapshot.groups().iter().zip(snapshot.shares());
+        let serving = snapshot.groups().iter().zip(snapshot.shares());
+        let serving = serving.filter(|(_, share)| *share > 0.0).map(|(group, _)| group);
+        let mut others = serving.filter(|group| !first.is_some_and(|f| std::ptr::eq(f, *group)));
         others
-            .find_map(
-                |(group, share)| if share > 0.0 { self.pick_from(group, context) } else { None },
-            )
+            .find_map(|group| self.pick_from(group, context))
             .ok_or_else(|| why_none(&snapshot, context))
     }
 
@@ -468,6 +468,7 @@ impl Pool {
                 books.chain(self.inner.queue.clone().map(|queue| queue as Arc<dyn LoadBook>));
             group.keep(books.collect());
         }
+        snapshot.unhook_others();
         self.inner.current.store(Arc::new(snapshot));
         self.announce();
     }

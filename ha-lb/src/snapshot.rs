@@ -139,6 +139,15 @@ impl Snapshot {
         Some((self.groups.get(usize::from(group))?, index))
     }
 
+    /// Lets go of the books of earlier snapshots, for endpoints that are in no group now.
+    pub(crate) fn unhook_others(&self) {
+        for (state, place) in self.members.states.iter().zip(&self.places) {
+            if place.is_none() {
+                state.set_hook(None);
+            }
+        }
+    }
+
     /// Takes notice of a live state that has changed; returns whether another endpoint than
     /// before is usable.
     pub(crate) fn note(&self, position: usize, policy: &Policy) -> bool {

@@ -1,9 +1,10 @@
 //! A group of endpoints: what an algorithm picks from.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::Members;
@@ -63,6 +64,12 @@ pub struct Endpoints {
     states: Box<[Arc<EndpointState>]>,
     weights: Box<[u16]>,
     usable: Bits,
+    /// By their health and the operator, panic or not.
+    healthy: Bits,
+    /// Of those that are usable.
+    usable_weight: AtomicU64,
+    /// In how many zones its endpoints are.
+    zones: u64,
     trust_unchecked: bool,
     /// So few are healthy that health is not asked for.
     panic: AtomicBool,
@@ -80,12 +87,17 @@ impl Endpoints {
         let endpoint = |position: &u32| members.endpoints.get(*position as usize);
         let state = |position: &u32| members.states.get(*position as usize).cloned();
         let weight = |position| endpoint(position).map(|endpoint| endpoint.weight().get());
+        let zones: BTreeSet<Option<&str>> =
+            listed.iter().filter_map(endpoint).map(Endpoint::zone).collect();
         let group = Self {
+            zones: u64::try_from(zones.len()).unwrap_or(u64::MAX),
             rank,
             members: Arc::clone(members),
             states: listed.iter().filter_map(state).collect(),
             weights: listed.iter().filter_map(weight).collect(),
             usable: Bits::new(listed.len()),
+            healthy: Bits::new(listed.len()),
+            usable_weight: AtomicU64::new(0),
             listed: listed.into(),
             trust_unchecked,
             panic: AtomicBool::new(false),
@@ -96,6 +108,10 @@ impl Endpoints {
             group.refresh(index);
         }
         group
+    }
+
+    pub(super) const fn zones(&self) -> u64 {
+        self.zones
     }
 
     pub(super) const fn rank(&self) -> Rank {
@@ -229,19 +245,25 @@ impl Endpoints {
     /// Takes over what the live state at `index` says; returns whether that changed whether it
     /// is usable.
     pub(super) fn refresh(&self, index: EndpointIndex) -> bool {
-        let panic = self.is_panicking();
-        let usable = self.state(index).is_some_and(|state| {
-            if panic { state.admin() == Admin::Ready } else { state.is_open(self.trust_unchecked) }
-        });
-        self.usable.set(index.get(), usable)
+        let Some(state) = self.state(index) else {
+            return false;
+        };
+        let healthy = state.is_open(self.trust_unchecked);
+        self.healthy.set(index.get(), healthy);
+        let usable = if self.is_panicking() { state.admin() == Admin::Ready } else { healthy };
+        let changed = self.usable.set(index.get(), usable);
+        let weight = u64::from(self.weight(index));
+        match (changed, usable) {
+            (true, true) => self.usable_weight.fetch_add(weight, Ordering::Relaxed),
+            (true, false) => self.usable_weight.fetch_sub(weight, Ordering::Relaxed),
+            (false, _) => 0,
+        };
+        changed
     }
 
     /// How many are usable by their health, panic or not.
     pub(super) fn healthy_count(&self) -> usize {
-        if !self.is_panicking() {
-            return self.usable.count() as usize;
-        }
-        self.states.iter().filter(|state| state.is_open(self.trust_unchecked)).count()
+        self.healthy.count() as usize
     }
 
     /// Begins or ends to ignore health.
@@ -256,7 +278,7 @@ impl Endpoints {
 
     /// The weights of those that are usable, together.
     pub(super) fn usable_weight(&self) -> u64 {
-        self.usable().map(|index| u64::from(self.weight(index))).sum()
+        self.usable_weight.load(Ordering::Relaxed)
     }
 
     /// What an algorithm has prepared for this group; builds it if that was not done.

@@ -156,8 +156,9 @@ fn split(level: &Level<'_>, load: u32, shares: &mut [u32]) {
         [(only, _)] => give(*only, load),
         [(own, near), (others, far), ..] => {
             let (near_weight, far_weight) = (near.usable_weight(), far.usable_weight());
-            let zones = zones(near, far);
-            let part = u64::from(load) * near_weight * zones;
+            // The own one, and those of the others.
+            let zones = far.zones().saturating_add(1);
+            let part = u64::from(load).saturating_mul(near_weight).saturating_mul(zones);
             let part = part.checked_div(near_weight + far_weight).unwrap_or(0);
             let part = u32::try_from(part).unwrap_or(load).min(load);
             give(*own, part);
@@ -180,14 +181,4 @@ fn levels(groups: &[Endpoints]) -> Vec<Level<'_>> {
         }
     }
     levels
-}
-
-/// In how many zones there are usable endpoints; 0 if the own one has none.
-fn zones(near: &Endpoints, far: &Endpoints) -> u64 {
-    if near.usable_count() == 0 {
-        return 0;
-    }
-    let zone = |index| far.endpoint(index).and_then(Endpoint::zone);
-    let far: std::collections::BTreeSet<Option<&str>> = far.usable().map(zone).collect();
-    u64::try_from(far.len()).unwrap_or(u64::MAX).saturating_add(1)
 }
