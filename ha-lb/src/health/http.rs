@@ -16,7 +16,7 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Failed, HealthCheck, Passed};
+use super::{Failed, HealthCheck, Passed, Target};
 
 /// The most that is read of a body when one is expected to contain something, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -147,8 +147,8 @@ async fn body_start(response: Response<hyper::body::Incoming>) -> Result<Vec<u8>
 
 #[async_trait]
 impl HealthCheck for HttpCheck {
-    async fn check(&self, target: SocketAddr) -> Result<Passed, Failed> {
-        let stream = TcpStream::connect(target)
+    async fn check(&self, target: &Target) -> Result<Passed, Failed> {
+        let stream = TcpStream::connect(target.address())
             .await
             .map_err(|error| Failed::because(format_args!("cannot connect: {error}")))?;
         let (mut sender, connection) = http1::Builder::new()
@@ -156,7 +156,7 @@ impl HealthCheck for HttpCheck {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(Failed::because)?;
-        let request = self.request(target)?;
+        let request = self.request(target.address())?;
         let exchange = async {
             let response = sender.send_request(request).await;
             let response =

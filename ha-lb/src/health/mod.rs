@@ -12,11 +12,13 @@ pub mod schedule;
 pub mod http;
 #[cfg(feature = "tokio")]
 pub mod monitor;
+mod target;
 #[cfg(feature = "tokio")]
 pub mod tcp;
 
+pub use self::target::Target;
+
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -64,9 +66,8 @@ reasons!(Passed, Failed);
 /// The monitor sets the pace and the time limit: a check only tries once and says what it saw.
 ///
 /// ```
-/// use std::net::SocketAddr;
 /// use async_trait::async_trait;
-/// use ha_lb::health::{Failed, HealthCheck, Passed};
+/// use ha_lb::health::{Failed, HealthCheck, Passed, Target};
 ///
 /// /// Passes while a file exists.
 /// #[derive(Debug)]
@@ -74,7 +75,7 @@ reasons!(Passed, Failed);
 ///
 /// #[async_trait]
 /// impl HealthCheck for Flag {
-///     async fn check(&self, _: SocketAddr) -> Result<Passed, Failed> {
+///     async fn check(&self, _: &Target) -> Result<Passed, Failed> {
 ///         if self.0.exists() {
 ///             Ok(Passed::because("the file is there"))
 ///         } else {
@@ -85,7 +86,7 @@ reasons!(Passed, Failed);
 /// ```
 #[async_trait]
 pub trait HealthCheck: fmt::Debug + Send + Sync {
-    /// Checks the endpoint at `target` once.
+    /// Checks the endpoint `target` once.
     ///
     /// # Errors
     ///
@@ -94,14 +95,14 @@ pub trait HealthCheck: fmt::Debug + Send + Sync {
     /// # Cancel safety
     ///
     /// An implementation must be cancel safe: a check that takes too long is dropped.
-    async fn check(&self, target: SocketAddr) -> Result<Passed, Failed>;
+    async fn check(&self, target: &Target) -> Result<Passed, Failed>;
 }
 
 macro_rules! forward {
     ($($pointer:ty),*) => {$(
         #[async_trait]
         impl<C: HealthCheck + ?Sized> HealthCheck for $pointer {
-            async fn check(&self, target: SocketAddr) -> Result<Passed, Failed> {
+            async fn check(&self, target: &Target) -> Result<Passed, Failed> {
                 (**self).check(target).await
             }
         }
@@ -140,10 +141,10 @@ pub fn parse(text: &str) -> Result<Arc<dyn HealthCheck>, ha_core::config::Config
 /// A check that is a closure.
 ///
 /// ```
-/// use ha_lb::health::{Failed, FnCheck, Passed};
+/// use ha_lb::health::{Failed, FnCheck, Passed, Target};
 ///
-/// let check = FnCheck::new(|target: std::net::SocketAddr| async move {
-///     if target.port() == 80 { Ok(Passed::because("port 80")) } else { Err(Failed::because("no")) }
+/// let check = FnCheck::new(|target: Target| async move {
+///     if target.address().port() == 80 { Ok(Passed::because("port 80")) } else { Err(Failed::because("no")) }
 /// });
 /// # let _: &dyn ha_lb::health::HealthCheck = &check;
 /// ```
@@ -151,7 +152,7 @@ pub struct FnCheck<F>(F);
 
 impl<F, A> FnCheck<F>
 where
-    F: Fn(SocketAddr) -> A + Send + Sync,
+    F: Fn(Target) -> A + Send + Sync,
     A: Future<Output = Result<Passed, Failed>> + Send,
 {
     /// A check that calls `check`.
@@ -170,10 +171,10 @@ impl<F> fmt::Debug for FnCheck<F> {
 #[async_trait]
 impl<F, A> HealthCheck for FnCheck<F>
 where
-    F: Fn(SocketAddr) -> A + Send + Sync,
+    F: Fn(Target) -> A + Send + Sync,
     A: Future<Output = Result<Passed, Failed>> + Send,
 {
-    async fn check(&self, target: SocketAddr) -> Result<Passed, Failed> {
-        (self.0)(target).await
+    async fn check(&self, target: &Target) -> Result<Passed, Failed> {
+        (self.0)(target.clone()).await
     }
 }

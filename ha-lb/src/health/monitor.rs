@@ -14,7 +14,7 @@ use ha_core::machine::Machine;
 use ha_core::time::{BootClock, Clock, Instant};
 
 use super::schedule::{Input, Output, Pace, Schedule};
-use super::{Failed, HealthCheck, Passed};
+use super::{Failed, HealthCheck, Passed, Target};
 use crate::pool::Pool;
 use crate::state::{Admin, EndpointState};
 
@@ -110,6 +110,7 @@ impl Monitor {
 #[derive(Debug)]
 struct Slot {
     state: Arc<EndpointState>,
+    target: Target,
     schedule: Schedule,
     check: Option<AbortHandle>,
 }
@@ -153,16 +154,20 @@ impl Driver {
         }
         let snapshot = self.monitor.pool.snapshot();
         let mut present = BTreeSet::new();
-        for (_, state) in snapshot.iter() {
+        for (endpoint, state) in snapshot.iter() {
             let key = Arc::as_ptr(state).addr();
             present.insert(key);
-            self.slots.entry(key).or_insert_with(|| {
+            let slot = self.slots.entry(key).or_insert_with(|| {
                 let seed = self.monitor.seed.wrapping_add(state.address().port().into());
                 let pace = self.monitor.pace.clone();
                 let schedule = Schedule::new(pace, state.health(), now, seed);
                 self.due.extend(schedule.deadline().map(|due| (due, key)));
-                Slot { state: Arc::clone(state), schedule, check: None }
+                let target = Target::from(endpoint.clone());
+                Slot { state: Arc::clone(state), target, schedule, check: None }
             });
+            if slot.target.endpoint() != Some(endpoint) {
+                slot.target = Target::from(endpoint.clone());
+            }
             let maintenance = state.admin() == Admin::Maintenance;
             self.step(key, now, Some(if maintenance { Input::Pause } else { Input::Resume }));
         }
@@ -224,8 +229,8 @@ impl Driver {
                 Output::Check(op) => {
                     let (abort, registration) = AbortHandle::new_pair();
                     slot.check = Some(abort);
-                    let (check, target) = (Arc::clone(&self.monitor.check), slot.state.address());
-                    let checked = async move { (key, op, check.check(target).await) };
+                    let (check, target) = (Arc::clone(&self.monitor.check), slot.target.clone());
+                    let checked = async move { (key, op, check.check(&target).await) };
                     let checked = Abortable::new(checked, registration).map(Result::ok);
                     self.running.push(checked.boxed());
                 }

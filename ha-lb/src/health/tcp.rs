@@ -1,11 +1,9 @@
 //! A check that a TCP connection can be made.
 
-use std::net::SocketAddr;
-
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 
-use super::{Failed, HealthCheck, Passed};
+use super::{Failed, HealthCheck, Passed, Target};
 
 /// Passes if the endpoint accepts a TCP connection (HAProxy's plain `check`).
 ///
@@ -25,8 +23,8 @@ impl TcpCheck {
 
 #[async_trait]
 impl HealthCheck for TcpCheck {
-    async fn check(&self, target: SocketAddr) -> Result<Passed, Failed> {
-        match TcpStream::connect(target).await {
+    async fn check(&self, target: &Target) -> Result<Passed, Failed> {
+        match TcpStream::connect(target.address()).await {
             Ok(_) => Ok(Passed::because("connected")),
             Err(error) => Err(Failed::because(format_args!("cannot connect: {error}"))),
         }

@@ -1,6 +1,5 @@
 //! The monitor and its checks.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use ha_lb::health::http::HttpCheck;
 use ha_lb::health::monitor::Monitor;
 use ha_lb::health::schedule::Pace;
 use ha_lb::health::tcp::TcpCheck;
-use ha_lb::health::{Failed, FnCheck, HealthCheck, Passed};
+use ha_lb::health::{Failed, FnCheck, HealthCheck, Passed, Target};
 use ha_lb::pool::Pool;
 use ha_lb::state::Admin;
 use tokio::io::AsyncWriteExt;
@@ -83,7 +82,7 @@ async fn a_backend_that_goes_is_taken_out_and_comes_back() {
 async fn endpoints_that_join_are_checked_and_those_in_maintenance_are_not() {
     let checks = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&checks);
-    let check = FnCheck::new(move |_: SocketAddr| {
+    let check = FnCheck::new(move |_: Target| {
         counter.fetch_add(1, Ordering::SeqCst);
         async { Ok(Passed::because("fine")) }
     });
@@ -120,7 +119,7 @@ async fn a_check_that_hangs_counts_as_failed_and_is_dropped() {
     }
     let dropped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&dropped);
-    let check = FnCheck::new(move |_: SocketAddr| {
+    let check = FnCheck::new(move |_: Target| {
         let guard = Dropped(Arc::clone(&flag));
         async move {
             let _guard = guard;
@@ -149,19 +148,22 @@ async fn answering(answer: &'static str) -> Server {
 async fn http_checks_judge_status_and_body() {
     let check = || HttpCheck::new("/health").expect("a path");
     let ok = answering("HTTP/1.1 204 No Content\r\n\r\n").await;
-    assert_eq!(check().check(ok.address).await, Ok(Passed::because("status 204 No Content")));
+    assert_eq!(
+        check().check(&ok.address.into()).await,
+        Ok(Passed::because("status 204 No Content"))
+    );
     let broken = answering("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n").await;
-    let failed = check().check(broken.address).await.expect_err("500");
+    let failed = check().check(&broken.address.into()).await.expect_err("500");
     assert!(failed.reason().starts_with("status 500"), "{failed}");
     let page = answering("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nall is well").await;
-    assert!(check().expect_body("is well").check(page.address).await.is_ok());
-    assert!(check().expect_body("is bad").check(page.address).await.is_err());
-    assert!(check().expect_status(201..=299).check(page.address).await.is_err());
+    assert!(check().expect_body("is well").check(&page.address.into()).await.is_ok());
+    assert!(check().expect_body("is bad").check(&page.address.into()).await.is_err());
+    assert!(check().expect_status(201..=299).check(&page.address.into()).await.is_err());
     for nonsense in ["", "220 mail.example ESMTP\r\n", "HTTP/1.1 200 OK\r\nx: \0\r\n\r\n"] {
         let server = answering(nonsense).await;
-        assert!(check().check(server.address).await.is_err(), "{nonsense:?}");
+        assert!(check().check(&server.address.into()).await.is_err(), "{nonsense:?}");
     }
-    let refused = check().check(nobody().await).await.expect_err("nobody listens");
+    let refused = check().check(&nobody().await.into()).await.expect_err("nobody listens");
     assert!(refused.reason().starts_with("cannot connect: "), "{refused}");
 }
 
@@ -175,5 +177,5 @@ async fn an_endless_body_does_not_fill_memory() {
     })
     .await;
     let check = HttpCheck::new("/").expect("a path").expect_body("never");
-    assert!(check.check(server.address).await.is_err());
+    assert!(check.check(&server.address.into()).await.is_err());
 }
