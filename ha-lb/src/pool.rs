@@ -3,13 +3,11 @@
 mod builder;
 mod ramp;
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ha_core::config::{ConfigError, Problems};
+use ha_core::config::ConfigError;
 use ha_core::health::Health;
 use ha_core::id::EndpointName;
 use ha_core::time::{BootClock, Clock, Instant};
@@ -101,7 +99,7 @@ impl Pool {
         slow_start: Option<SlowStart>,
         #[cfg(feature = "tokio")] queue: Option<QueueConfig>,
     ) -> Self {
-        let empty = Snapshot::new(Arc::new(Members::new(Vec::new(), Vec::new())), &policy);
+        let empty = Snapshot::new(Arc::new(Members::empty()), &policy);
         let inner = Inner {
             latency_decay: balancer.measures_latency(),
             balancer,
@@ -282,21 +280,9 @@ impl Pool {
     /// When a name occurs twice or there are more than [`MAX_ENDPOINTS`]; the list is then
     /// unchanged.
     pub fn update(&self, endpoints: Vec<Endpoint>) -> Result<(), ConfigError> {
-        check(&endpoints)?;
         let _one_at_a_time = self.lock();
         let old = self.inner.current.load_full();
-        let states = endpoints.iter().map(|endpoint| {
-            let known = old.find(endpoint.name()).map(|(_, state)| state);
-            let known = known.filter(|state| state.address() == endpoint.address());
-            let state = known.map_or_else(
-                || Arc::new(EndpointState::new(endpoint.name().clone(), endpoint.address())),
-                Arc::clone,
-            );
-            state.set_limit(endpoint.max_connections().map_or(0, NonZeroU32::get));
-            state
-        });
-        let states = states.collect();
-        self.publish(Arc::new(Members::new(endpoints, states)));
+        self.publish(Arc::new(old.members().replaced(endpoints)?));
         Ok(())
     }
 
@@ -372,12 +358,10 @@ impl Pool {
     pub fn set_weight(&self, name: &EndpointName, weight: Weight) -> Option<Weight> {
         let _one_at_a_time = self.lock();
         let members = Arc::clone(self.inner.current.load().members());
-        let mut endpoints = members.endpoints.to_vec();
-        let endpoint = endpoints.get_mut(members.find(name)?)?;
-        let before = endpoint.weight();
-        *endpoint = endpoint.clone().with_weight(weight);
-        self.publish(Arc::new(Members::new(endpoints, members.states.to_vec())));
-        Some(before)
+        let position = members.find(name)?;
+        let endpoint = members.endpoints.get(position)?;
+        self.publish(Arc::new(members.with(position, endpoint.clone().with_weight(weight))));
+        Some(endpoint.weight())
     }
 
     /// Moves slow starts on to `now`; returns when that is to be done next, if any is under way.
@@ -449,7 +433,9 @@ impl Pool {
             ramps.begin(state, BootClock::new().now(), slow_start);
         }
         let changed = snapshot.note(position, &self.inner.policy);
-        if changed && self.inner.balancer.follows_health() {
+        let group = snapshot.place(position).map(|(group, _)| group);
+        let follows = |group| self.inner.balancer.follows_health(group);
+        if changed && group.is_some_and(follows) {
             self.publish(Arc::clone(snapshot.members()));
         } else {
             self.announce();
@@ -507,19 +493,4 @@ fn why_none(snapshot: &Snapshot, context: &PickContext<'_>) -> PickError {
         }
     }
     error
-}
-
-fn check(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
-    let mut problems = Problems::new();
-    if endpoints.len() > MAX_ENDPOINTS {
-        problems.add("backends", endpoints.len(), format!("at most {MAX_ENDPOINTS}"));
-    }
-    let mut names = BTreeMap::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        if let Some(first) = names.insert(endpoint.name(), index) {
-            let allowed = format!("every name once; backends[{first}] has it already");
-            problems.add(format!("backends[{index}].name"), endpoint.name(), allowed);
-        }
-    }
-    problems.into_result(())
 }

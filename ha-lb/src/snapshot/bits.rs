@@ -6,14 +6,20 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(super) struct Bits {
     words: Box<[AtomicU64]>,
+    /// How many are set in each block of [`BLOCK`] words.
+    blocks: Box<[AtomicU32]>,
     count: AtomicU32,
 }
+
+/// Words whose set bits are counted together: half a page of 2,048 bits.
+const BLOCK: usize = 32;
 
 impl Bits {
     /// So many bits, none of them set.
     pub(super) fn new(len: usize) -> Self {
-        let words = (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { words, count: AtomicU32::new(0) }
+        let words: Box<[_]> = (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let blocks = words.chunks(BLOCK).map(|_| AtomicU32::new(0)).collect();
+        Self { words, blocks, count: AtomicU32::new(0) }
     }
 
     /// How many are set.
@@ -38,11 +44,13 @@ impl Bits {
             word.fetch_and(!mask, Ordering::Relaxed)
         };
         let changed = (before & mask != 0) != value;
-        match (changed, value) {
-            (true, true) => self.count.fetch_add(1, Ordering::Relaxed),
-            (true, false) => self.count.fetch_sub(1, Ordering::Relaxed),
-            (false, _) => 0,
-        };
+        if changed {
+            let change = if value { 1 } else { u32::MAX }; // wraps around: one less
+            self.count.fetch_add(change, Ordering::Relaxed);
+            if let Some(block) = self.blocks.get(bit / 64 / BLOCK) {
+                block.fetch_add(change, Ordering::Relaxed);
+            }
+        }
         changed
     }
 
@@ -59,9 +67,18 @@ impl Bits {
         })
     }
 
-    /// The `nth` set bit, counted from 0.
+    /// The `nth` set bit, counted from 0; another one or none while bits change.
     pub(super) fn nth(&self, mut nth: u32) -> Option<usize> {
-        for (at, word) in self.words.iter().enumerate() {
+        let mut first = 0;
+        for block in &self.blocks {
+            let ones = block.load(Ordering::Relaxed);
+            if nth < ones {
+                break;
+            }
+            nth -= ones;
+            first += BLOCK;
+        }
+        for (at, word) in self.words.iter().enumerate().skip(first) {
             let word = word.load(Ordering::Relaxed);
             let ones = word.count_ones();
             if nth < ones {
@@ -96,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set(len in 1_usize..300, changes: Vec<(u16, bool)>, start in 0_usize..300) {
+        fn it_is_a_set(len in 1_usize..5_000, changes: Vec<(u16, bool)>, start in 0_usize..5_000) {
             let (bits, mut model) = (Bits::new(len), BTreeSet::new());
             for (bit, value) in changes {
                 let bit = usize::from(bit) % len;
