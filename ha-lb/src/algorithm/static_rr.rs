@@ -51,7 +51,7 @@ impl Balancer for StaticRoundRobin {
     }
 
     fn follows_health(&self, endpoints: &Endpoints) -> bool {
-        Map::follows_health(endpoints)
+        endpoints.prepared(|_: &Map| true, || Map::new(endpoints)).follows_health()
     }
 
     fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, _: EndpointIndex) -> String {

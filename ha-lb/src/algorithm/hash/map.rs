@@ -24,13 +24,18 @@ pub(crate) enum Map {
 
 impl Map {
     pub(crate) fn new(endpoints: &Endpoints) -> Self {
-        if Self::follows_health(endpoints) { Self::Slots(slots(endpoints)) } else { Self::Equal }
+        let mut weights = endpoints.indices().map(|index| endpoints.weight(index));
+        let first = weights.next();
+        let equal = weights.all(|weight| Some(weight) == first);
+        if equal { Self::Equal } else { Self::Slots(slots(endpoints)) }
     }
 
-    /// Whether the map of these endpoints has to be laid down anew when another one is usable.
-    pub(crate) fn follows_health(endpoints: &Endpoints) -> bool {
-        let mut weights = endpoints.indices().map(|index| endpoints.weight(index));
-        weights.next().is_some_and(|first| weights.any(|weight| weight != first))
+    /// Whether it has to be laid down anew when another endpoint is usable.
+    pub(crate) const fn follows_health(&self) -> bool {
+        match self {
+            Self::Equal => false,
+            Self::Slots(_) => true,
+        }
     }
 
     pub(crate) fn len(&self, endpoints: &Endpoints) -> usize {

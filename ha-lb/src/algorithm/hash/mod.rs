@@ -240,7 +240,15 @@ impl Balancer for Hash {
     }
 
     fn follows_health(&self, endpoints: &Endpoints) -> bool {
-        self.config.method() == Method::MapBased && Map::follows_health(endpoints)
+        self.with_tables(endpoints, |tables| match &tables.table {
+            Table::Map(map) => map.follows_health(),
+            Table::Nearest(_)
+            | Table::Next(_)
+            | Table::Maglev(_)
+            | Table::Rendezvous(_)
+            | Table::MultiProbe(_)
+            | Table::Jump => false,
+        })
     }
 
     fn key(&self) -> Option<&Key> {
