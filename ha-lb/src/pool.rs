@@ -28,6 +28,7 @@ use crate::queue::{Queue, QueueConfig};
 use crate::random;
 use crate::snapshot::{EndpointIndex, Endpoints, Members, Obstacle, Policy, Snapshot};
 use crate::state::{Admin, EndpointState, Share};
+use crate::stick::StickTable;
 
 /// The most endpoints a pool takes: a list beyond it is a mistake of whoever made it.
 pub const MAX_ENDPOINTS: usize = 1 << 20;
@@ -69,6 +70,7 @@ struct Inner {
     latency_decay: Option<Duration>,
     policy: Policy,
     slow_start: Option<SlowStart>,
+    stick_table: Option<StickTable>,
     current: ArcSwap<Snapshot>,
     /// Taken by changes, so that they follow each other; never by picks.
     changes: Mutex<Ramps>,
@@ -97,6 +99,7 @@ impl Pool {
         balancer: Arc<dyn Balancer>,
         policy: Policy,
         slow_start: Option<SlowStart>,
+        stick_table: Option<StickTable>,
         #[cfg(feature = "tokio")] queue: Option<QueueConfig>,
     ) -> Self {
         let empty = Snapshot::new(Arc::new(Members::empty()), &policy);
@@ -105,6 +108,7 @@ impl Pool {
             balancer,
             policy,
             slow_start,
+            stick_table,
             current: ArcSwap::from_pointee(empty),
             changes: Mutex::new(Ramps::default()),
             #[cfg(feature = "tokio")]
@@ -121,6 +125,32 @@ impl Pool {
     ///
     /// [`PickError`] says why there is none.
     pub fn pick(&self, context: &PickContext<'_>) -> Result<Pick, PickError> {
+        match (&self.inner.stick_table, context.stick_key()) {
+            (Some(table), Some(key)) => self.pick_sticky(table, key, context),
+            _ => self.pick_any(context),
+        }
+    }
+
+    fn pick_sticky(
+        &self,
+        table: &StickTable,
+        key: &[u8],
+        context: &PickContext<'_>,
+    ) -> Result<Pick, PickError> {
+        let now = context.now();
+        let known = table.get(key, now);
+        let with_known = match (context.preferred(), &known) {
+            (None, Some(name)) => context.with_preferred(name),
+            _ => *context,
+        };
+        let pick = self.pick_any(&with_known)?;
+        if known.as_ref() != Some(pick.name()) {
+            table.set(key, pick.name(), now);
+        }
+        Ok(pick)
+    }
+
+    fn pick_any(&self, context: &PickContext<'_>) -> Result<Pick, PickError> {
         let snapshot = self.inner.current.load();
         if let Some(pick) =
             context.preferred().and_then(|name| self.again(&snapshot, name, context))
@@ -227,6 +257,12 @@ impl Pool {
         };
         let timed = tokio::time::timeout(queue.config().timeout(), in_turn).await;
         timed.unwrap_or(Err(PickError::QueueTimeout))
+    }
+
+    /// The table of who had which endpoint, if there is one.
+    #[must_use]
+    pub fn stick_table(&self) -> Option<&StickTable> {
+        self.inner.stick_table.as_ref()
     }
 
     /// How many wait for an endpoint that has room.
