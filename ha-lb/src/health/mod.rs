@@ -8,13 +8,43 @@
 
 pub mod schedule;
 
+#[cfg(feature = "tokio")]
+mod ber;
+#[cfg(feature = "tls")]
+mod certificate;
+#[cfg(feature = "tokio")]
+mod dialog;
+#[cfg(feature = "mysql")]
+pub mod galera;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "tokio")]
+pub mod ldap;
+#[cfg(feature = "tokio")]
 pub mod monitor;
+#[cfg(feature = "tokio")]
+pub mod mysql;
+#[cfg(feature = "tokio")]
+mod mysql_protocol;
+#[cfg(feature = "mysql")]
+mod mysql_session;
+#[cfg(feature = "tokio")]
+pub mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_login;
+#[cfg(feature = "tokio")]
+pub mod redis;
+#[cfg(feature = "tokio")]
+mod secret;
+#[cfg(feature = "tokio")]
+mod security;
+#[cfg(feature = "tokio")]
+pub mod smtp;
 mod target;
 #[cfg(feature = "tokio")]
 pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use self::target::Target;
 
