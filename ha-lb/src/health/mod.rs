@@ -14,8 +14,12 @@ mod ber;
 mod certificate;
 #[cfg(feature = "tokio")]
 mod dialog;
+#[cfg(feature = "http")]
+mod exchange;
 #[cfg(feature = "mysql")]
 pub mod galera;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "tokio")]
@@ -40,6 +44,8 @@ mod secret;
 mod security;
 #[cfg(feature = "tokio")]
 pub mod smtp;
+#[cfg(feature = "http")]
+mod statuses;
 mod target;
 #[cfg(feature = "tokio")]
 pub mod tcp;
