@@ -1,0 +1,151 @@
+//! Every check against servers that hang, babble, trickle, lie and hang up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_lb::health::{HealthCheck, parse};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::support::Server;
+
+/// Far more than any of them may take; they are bounded by what they read, not by this.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Every check that says or hears something.
+fn checks() -> Vec<Arc<dyn HealthCheck>> {
+    [
+        "http:/",
+        "https:/",
+        "h2:/",
+        "h2s:/",
+        "grpc",
+        "grpcs:a",
+        "tls:a.example",
+        "redis",
+        "redis:replica@user:geheim",
+        "postgres",
+        "postgres:primary@user:geheim",
+        "mysql",
+        "mysql@user",
+        "galera@user:geheim",
+        "smtp",
+        "ldap",
+        "ldap@cn=user:geheim",
+    ]
+    .map(|text| parse(text).expect(text))
+    .into()
+}
+
+/// Starts of what servers say, each the right one for some check.
+const STARTS: [&[u8]; 12] = [
+    b"",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n",
+    b"\0\0\0\x04\0\0\0\0\0",
+    b"\x16\x03\x03\x40\x00\x02\x00\x00\x00",
+    b"+OK\r\n+PONG\r\n$131072\r\n",
+    b"*1000000000\r\n",
+    b"R\0\0\0\x08\0\0\0\0",
+    b"R\0\0\0\x08\0\0\0\x05",
+    b"\x05\0\0\0\x0a1.0\0",
+    b"\xff\xff\xff\0",
+    b"220-mail\r\n",
+    b"\x30\x84\0\0\xff\xff\x02\x01\x01\x61",
+];
+
+/// What comes after a start, again and again.
+const REPEATED: [&[u8]; 6] =
+    [b"\0", b"\xff", b"220-mail\r\n", b"x", b"\x01\0\0\0\xfe", b"N\0\0\0\x04"];
+
+#[tokio::test]
+async fn endless_servers_are_cut_off() {
+    for start in STARTS {
+        for repeated in REPEATED {
+            let server = Server::start(move |mut stream| async move {
+                let flood = repeated.repeat(1000);
+                if stream.write_all(start).await.is_ok() {
+                    while stream.write_all(&flood).await.is_ok() {}
+                }
+            })
+            .await;
+            all_fail(&server, &format!("{start:?} {repeated:?}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn servers_that_trickle_and_hang_up_are_read_to_their_end() {
+    for start in STARTS {
+        let server = Server::start(move |mut stream| async move {
+            let _nodelay = stream.set_nodelay(true);
+            for byte in start {
+                if stream.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            half_close(stream).await;
+        })
+        .await;
+        all_fail(&server, &format!("{start:?}")).await;
+    }
+}
+
+/// Ends its side and reads what comes, so that the client sees an end and no reset.
+async fn half_close(mut stream: TcpStream) {
+    let _closed = stream.shutdown().await;
+    let _rest = stream.read_to_end(&mut Vec::new()).await;
+}
+
+async fn all_fail(server: &Server, what: &str) {
+    for check in checks() {
+        let target = server.address.into();
+        let result = tokio::time::timeout(PATIENCE, check.check(&target)).await;
+        assert!(result.is_ok(), "{check:?} hangs at {what}");
+        match result.expect("in time") {
+            Ok(passed) => may_pass(&check, what, passed.reason()),
+            Err(failed) => {
+                assert!(!failed.reason().contains("geheim"), "{check:?} at {what}: {failed}");
+                assert!(!failed.reason().is_empty(), "{check:?} at {what}");
+            }
+        }
+    }
+}
+
+/// Some starts are what a good server says, as far as a shallow check looks.
+fn may_pass(check: &Arc<dyn HealthCheck>, what: &str, reason: &str) {
+    let good = ["status 200 OK", "answers PING", "takes connections, asks for a password"];
+    assert!(good.contains(&reason), "{check:?} passes at {what}: {reason}");
+}
+
+#[tokio::test]
+async fn a_check_that_is_given_up_leaves_no_connection() {
+    for start in STARTS {
+        for check in checks() {
+            let (begun, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let (told, tells) = (Arc::clone(&begun), Arc::clone(&ended));
+            let server = Server::start(move |mut stream| {
+                let (told, tells) = (Arc::clone(&told), Arc::clone(&tells));
+                async move {
+                    let _sent = stream.write_all(start).await;
+                    told.notify_one();
+                    // Never answers; returns when the client is gone.
+                    let _rest = stream.read_to_end(&mut Vec::new()).await;
+                    tells.notify_one();
+                }
+            })
+            .await;
+            let target = server.address.into();
+            {
+                let running = check.check(&target);
+                tokio::select! {
+                    _ = running => {}
+                    () = begun.notified() => {}
+                }
+            }
+            let gone = tokio::time::timeout(PATIENCE, ended.notified()).await;
+            assert!(gone.is_ok(), "{check:?} stays connected after {start:?}");
+        }
+    }
+}
