@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn proofs_are_those_of_the_documentation() {
-        // The server has SHA1(SHA1(password)) and can undo the mask.
+        // The server has the hash of the password's hash, and can undo the mask.
         let nonce = b"abcdefghijklmnopqrst";
         let sha1 = |bytes: &[u8]| ring::digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
         let stored = sha1(sha1(b"tiger").as_ref());
@@ -252,7 +252,12 @@ mod tests {
         let proof = Method::Native.proof("tiger", nonce);
         let once: Vec<u8> = proof.iter().zip(mask.as_ref()).map(|(a, b)| a ^ b).collect();
         assert_eq!(sha1(&once).as_ref(), stored.as_ref());
-        assert_eq!(Method::CachingSha2.proof("tiger", nonce).len(), 32);
+        let sha256 = |bytes: &[u8]| ring::digest::digest(&SHA256, bytes);
+        let stored = sha256(sha256(b"tiger").as_ref());
+        let mask = sha256(&[stored.as_ref(), nonce].concat());
+        let proof = Method::CachingSha2.proof("tiger", nonce);
+        let once: Vec<u8> = proof.iter().zip(mask.as_ref()).map(|(a, b)| a ^ b).collect();
+        assert_eq!(sha256(&once).as_ref(), stored.as_ref());
         assert_eq!(Method::Native.proof("", nonce), Vec::<u8>::new());
     }
 

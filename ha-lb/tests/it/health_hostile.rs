@@ -1,8 +1,11 @@
 //! Every check against servers that hang, babble, trickle, lie and hang up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ha_lb::health::galera::GaleraCheck;
+use ha_lb::health::postgres::PostgresCheck;
+use ha_lb::health::tls::Tls;
 use ha_lb::health::{HealthCheck, parse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,7 +16,7 @@ use crate::support::Server;
 /// Far more than any of them may take; they are bounded by what they read, not by this.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Every check that says or hears something.
+/// Every check that says or keep something.
 fn checks() -> Vec<Arc<dyn HealthCheck>> {
     [
         "http:/",
@@ -147,5 +150,44 @@ async fn a_check_that_is_given_up_leaves_no_connection() {
             let gone = tokio::time::timeout(PATIENCE, ended.notified()).await;
             assert!(gone.is_ok(), "{check:?} stays connected after {start:?}");
         }
+    }
+}
+
+/// Who sits between, and can change what is said in the clear, must not get the password.
+#[tokio::test]
+async fn tls_is_neither_stripped_nor_injected_into() {
+    let postgres = PostgresCheck::new().with_password("geheim");
+    let postgres = postgres.with_tls(Tls::without_verification());
+    let galera = GaleraCheck::new("user", "geheim").expect("a user");
+    let galera = galera.with_tls(Tls::without_verification());
+    let without_tls = b"\x49\0\0\0\x0a10.11\0\x01\0\0\0abcdefgh\0\xff\xf7\x21\x02\0\xff\x81\x15\
+                        \0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0mysql_native_password\0";
+    let mut with_tls = without_tls.to_vec();
+    with_tls[25] |= 0x08;
+    let injected = [&with_tls[..], b"\x01\0\0\x02\0"].concat();
+    let cases: [(&dyn HealthCheck, &[u8], &str); 5] = [
+        (&postgres, b"N", "does not offer TLS"),
+        (&postgres, b"SR\0\0\0\x08\0\0\0\0", "sent data in the clear where TLS was to begin"),
+        (&postgres, b"R", "its answer to a wish for TLS is not PostgreSQL"),
+        (&galera, without_tls, "does not offer TLS"),
+        (&galera, &injected, "sent data in the clear where TLS was to begin"),
+    ];
+    for (check, said, expected) in cases {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (said, keep) = (said.to_vec(), Arc::clone(&heard));
+        let server = Server::start(move |mut stream| {
+            let (said, keep) = (said.clone(), Arc::clone(&keep));
+            async move {
+                stream.write_all(&said).await.expect("sent");
+                let mut bytes = Vec::new();
+                let _rest = stream.read_to_end(&mut bytes).await;
+                keep.lock().expect("no panic").extend(bytes);
+            }
+        })
+        .await;
+        let failed = check.check(&server.address.into()).await.expect_err(expected);
+        assert_eq!(failed.reason(), expected);
+        let heard = heard.lock().expect("no panic");
+        assert!(!heard.windows(6).any(|part| part == b"geheim"));
     }
 }
