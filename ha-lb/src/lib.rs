@@ -46,8 +46,8 @@
 //! watch and stop. Algorithms take no lock, and a change of health builds no table anew. The defaults are
 //! HAProxy's where it has them, and each setting names its HAProxy counterpart; hashing places every key
 //! exactly as HAProxy does, but all backups are used at once (`option allbackups`), and a pool without
-//! a health check trusts every endpoint. Priority levels, zones and panic are Envoy's. The proxies have
-//! no TLS and no HTTP/2, and do not use the queue for a full pool and the cookies yet (they answer 503).
+//! a health check trusts every endpoint. Priority levels, zones and panic are Envoy's. There is no TLS and
+//! no HTTP/2 in the proxies.
 //!
 //! # Guarantees and their limits
 //!

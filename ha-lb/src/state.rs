@@ -5,7 +5,7 @@ mod latency;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -129,6 +129,8 @@ pub struct EndpointState {
     reason: Mutex<Arc<str>>,
     /// Who is told when the load changes.
     hook: ArcSwapOption<Hook>,
+    /// Where it is on a ring; made when a ring asks for it.
+    points: OnceLock<Box<[u32]>>,
 }
 
 /// One cache line.
@@ -175,7 +177,8 @@ pub struct Totals {
 impl EndpointState {
     pub(crate) fn new(name: EndpointName, address: SocketAddr) -> Self {
         let reason = Mutex::new(Arc::from("not checked yet"));
-        Self { hot: Hot::default(), name, address, reason, hook: ArcSwapOption::empty() }
+        let hook = ArcSwapOption::empty();
+        Self { hot: Hot::default(), name, address, reason, hook, points: OnceLock::new() }
     }
 
     /// The name.
@@ -254,6 +257,14 @@ impl EndpointState {
         self.hot.latency.last()
     }
 
+    /// Whether a connection more would wait less here than at `other`, by latency and connections;
+    /// `None` if one of them was never measured.
+    pub(crate) fn is_quicker_than(&self, other: &Self, decay: Duration) -> Option<bool> {
+        #[expect(clippy::cast_precision_loss, reason = "a cost to compare by")]
+        let queue = |state: &Self| (u64::from(state.connections()) + 1) as f32;
+        self.hot.latency.is_below(queue(self), &other.hot.latency, queue(other), decay)
+    }
+
     /// Why its health is what it is, in words.
     #[must_use]
     pub fn reason(&self) -> Arc<str> {
@@ -315,6 +326,11 @@ impl EndpointState {
     /// Takes a measured time into the average.
     pub(crate) fn note_latency(&self, now: Instant, took: Duration, decay: Duration) {
         self.hot.latency.note(now, took, decay);
+    }
+
+    /// Its points on a ring, worked out once: they follow from its address alone.
+    pub(crate) fn points(&self, work_out: impl FnOnce() -> Box<[u32]>) -> &[u32] {
+        self.points.get_or_init(work_out)
     }
 
     pub(crate) fn set_limit(&self, limit: u32) {

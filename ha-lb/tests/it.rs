@@ -27,5 +27,7 @@ mod monitor;
 mod name_server;
 #[path = "it/queue.rs"]
 mod queue;
+#[path = "it/sticky.rs"]
+mod sticky;
 #[path = "it/support.rs"]
 mod support;

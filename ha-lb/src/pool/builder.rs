@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 #[cfg(feature = "tokio")]
 use crate::queue::QueueConfig;
 use crate::snapshot::Policy;
+use crate::stick::StickTable;
 
 /// Makes a [`Pool`]; see [`Pool::builder`].
 ///
@@ -35,6 +36,7 @@ pub struct PoolBuilder {
     endpoints: Vec<Endpoint>,
     policy: Policy,
     slow_start: Option<SlowStart>,
+    stick_table: Option<StickTable>,
     #[cfg(feature = "tokio")]
     queue: Option<QueueConfig>,
 }
@@ -46,6 +48,7 @@ impl PoolBuilder {
             endpoints: Vec::new(),
             policy: Policy::default(),
             slow_start: None,
+            stick_table: None,
             #[cfg(feature = "tokio")]
             queue: None,
         }
@@ -102,6 +105,17 @@ impl PoolBuilder {
         self
     }
 
+    /// Sets a table of who had which endpoint: picks with a
+    /// [stick key](crate::balancer::PickContext::with_stick_key) go there again while it works, also
+    /// while it is drained, and are remembered. Default: none.
+    ///
+    /// HAProxy's `stick-table` with `stick on`. A cookie's
+    /// [preference](crate::balancer::PickContext::with_preferred) comes before the table's.
+    pub fn stick_table(mut self, table: StickTable) -> Self {
+        self.stick_table = Some(table);
+        self
+    }
+
     /// Sets how [`Pool::acquire`] waits while every endpoint is full. Default: it does not.
     #[cfg(feature = "tokio")]
     pub const fn queue(mut self, queue: QueueConfig) -> Self {
@@ -128,6 +142,7 @@ impl PoolBuilder {
             self.balancer,
             self.policy,
             self.slow_start,
+            self.stick_table,
             #[cfg(feature = "tokio")]
             self.queue,
         );
