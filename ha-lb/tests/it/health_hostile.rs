@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ha_lb::health::galera::GaleraCheck;
+use ha_lb::health::http::{HttpCheck, HttpVersion};
 use ha_lb::health::postgres::PostgresCheck;
 use ha_lb::health::tls::Tls;
 use ha_lb::health::{HealthCheck, parse};
@@ -185,9 +186,50 @@ async fn tls_is_neither_stripped_nor_injected_into() {
             }
         })
         .await;
-        let failed = check.check(&server.address.into()).await.expect_err(expected);
+        let target = server.address.into();
+        let ended = tokio::time::timeout(PATIENCE, check.check(&target)).await;
+        let failed = ended.expect("it ends").expect_err(expected);
         assert_eq!(failed.reason(), expected);
         let heard = heard.lock().expect("no panic");
         assert!(!heard.windows(6).any(|part| part == b"geheim"));
     }
+}
+
+/// HTTP/2 needs tasks; a server that takes no more of a body must not keep them alive.
+#[tokio::test]
+async fn a_check_by_http_2_that_is_given_up_leaves_no_task() {
+    let begun = Arc::new(Notify::new());
+    let told = Arc::clone(&begun);
+    let server = Server::start(move |mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            // The largest windows of a stream and the connection: the client may send it all.
+            let windows = b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\
+                            \0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
+            stream.write_all(windows).await.expect("settings are sent");
+            stream.read_exact(&mut vec![0; 1 << 20]).await.expect("a part of the body");
+            told.notify_one();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let check = HttpCheck::new("/").expect("a path").with_version(HttpVersion::Http2);
+    let check = check.with_method("POST").expect("a method").with_body(vec![0; 32 << 20]);
+    let target = server.address.into();
+    {
+        let running = check.check(&target);
+        tokio::select! {
+            result = running => assert!(result.is_err(), "it waits for the answer"),
+            () = begun.notified() => {}
+        }
+    }
+    // The server's two tasks stay.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let alone = async {
+        while tasks() > 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let alone = tokio::time::timeout(Duration::from_secs(10), alone).await;
+    assert!(alone.is_ok(), "{} tasks are left", tasks());
 }
