@@ -282,7 +282,8 @@ mod tests {
             (
                 &donor,
                 &[("wsrep_local_state", "2"), rejects],
-                "it is a donor that rejects queries meanwhile (wsrep_sst_donor_rejects_queries is ON)",
+                "it is a donor that rejects queries meanwhile \
+                 (wsrep_sst_donor_rejects_queries is ON)",
             ),
             (&donor, &[rejects], good),
             (

@@ -305,7 +305,8 @@ mod tests {
             prop_assert!(hear(bytes).is_err());
             let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
             let _any = after_greeting(&packets);
-            let _any = after_greeting(&[&[&b"\0"[..], b"\x02", b"", b"", b""], &packets[..]].concat());
+            let answer = [&b"\0"[..], b"\x02", b"", b"", b""];
+            let _any = after_greeting(&[&answer, &packets[..]].concat());
         }
     }
 }

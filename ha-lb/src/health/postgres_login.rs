@@ -183,7 +183,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_words_are_judged(bytes: Vec<u8>, text in "r=rOprNGfwEbeRWgbNEkqOx,[a-z=,0-9]*") {
+        fn arbitrary_words_are_judged(bytes: Vec<u8>, text in "[a-z=,0-9]*") {
+            let text = format!("r={NONCE}x,{text}");
             prop_assert!(introduced().go_on(&bytes, "pencil").is_err());
             let mut scram = introduced();
             if scram.go_on(text.as_bytes(), "pencil").is_ok() {

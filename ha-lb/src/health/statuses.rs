@@ -91,7 +91,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(ranges in prop::collection::vec((100..600_u16, 0..50_u16), 1..5)) {
+        fn what_is_written_is_read(
+            ranges in prop::collection::vec((100..600_u16, 0..50_u16), 1..5),
+        ) {
             let ranges = ranges.iter().map(|(low, more)| *low..=(low + more).min(599)).collect();
             let statuses = Statuses(ranges);
             prop_assert_eq!(statuses.to_string().parse::<Statuses>(), Ok(statuses));
