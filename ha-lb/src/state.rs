@@ -5,7 +5,7 @@ mod latency;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -129,8 +129,6 @@ pub struct EndpointState {
     reason: Mutex<Arc<str>>,
     /// Who is told when the load changes.
     hook: ArcSwapOption<Hook>,
-    /// Where it is on a ring; made when a ring asks for it.
-    points: OnceLock<Box<[u32]>>,
 }
 
 /// One cache line.
@@ -177,8 +175,7 @@ pub struct Totals {
 impl EndpointState {
     pub(crate) fn new(name: EndpointName, address: SocketAddr) -> Self {
         let reason = Mutex::new(Arc::from("not checked yet"));
-        let hook = ArcSwapOption::empty();
-        Self { hot: Hot::default(), name, address, reason, hook, points: OnceLock::new() }
+        Self { hot: Hot::default(), name, address, reason, hook: ArcSwapOption::empty() }
     }
 
     /// The name.
@@ -326,11 +323,6 @@ impl EndpointState {
     /// Takes a measured time into the average.
     pub(crate) fn note_latency(&self, now: Instant, took: Duration, decay: Duration) {
         self.hot.latency.note(now, took, decay);
-    }
-
-    /// Its points on a ring, worked out once: they follow from its address alone.
-    pub(crate) fn points(&self, work_out: impl FnOnce() -> Box<[u32]>) -> &[u32] {
-        self.points.get_or_init(work_out)
     }
 
     pub(crate) fn set_limit(&self, limit: u32) {
