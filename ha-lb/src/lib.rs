@@ -5,7 +5,7 @@
 //!  operator ──────▶ set_admin ────┼─▶ Endpoints ─▶ Balancer::pick
 //!  Monitor ───────▶ set_health ───┘   immutable    wait-free  │
 //!     ▲ Passed / Failed               snapshot                ▼
-//!  HealthCheck: TCP, HTTP, closure                l4::Proxy, l7::Proxy, or your own client
+//!  HealthCheck: HTTP, SQL, …, closure             l4::Proxy, l7::Proxy, or your own client
 //! ```
 //!
 //! Use it inside a program that has many servers to talk to, or as a proxy in front of them.
@@ -61,6 +61,12 @@
 //! - `http`: the HTTP/1.1 proxy and HTTP health checks, on hyper.
 //! - `file`: endpoints from a file that is watched, lines or TOML.
 //! - `dns`: endpoints from DNS, addresses and SRV, on hickory-resolver.
+//! - `tls`: TLS in health checks (TLS, HTTP, gRPC, Redis, PostgreSQL, Galera, SMTP, LDAP), on rustls
+//!   with ring.
+//! - `http2`: HTTP/2 in HTTP health checks.
+//! - `grpc`: health checks by `grpc.health.v1`.
+//! - `mysql`: health checks that log in to MySQL with a password: Galera.
+//! - `postgres`: health checks that log in to PostgreSQL with a password.
 
 #![forbid(unsafe_code)]
 

@@ -2,6 +2,10 @@
 #![cfg(feature = "http")]
 #![expect(clippy::expect_used, reason = "these are tests, and so are their helpers")]
 
+#[cfg(all(feature = "grpc", feature = "mysql", feature = "postgres", feature = "tls"))]
+#[path = "it/health.rs"]
+mod health;
+
 #[cfg(feature = "file")]
 #[path = "it/discovery.rs"]
 mod discovery;

@@ -1,21 +1,81 @@
 //! Active health checks: what a check is, and a monitor that makes them.
 //!
 //! ```text
-//!  Pool ──changes──▶ Monitor ──Check──▶ HealthCheck (TCP, HTTP, closure)
+//!  Pool ──changes──▶ Monitor ──Check──▶ HealthCheck ──one connection──▶ endpoint
 //!    ▲                 │  ▲                  │
 //!    └───set_health────┘  └── Passed/Failed ─┘      schedule and hysteresis: Schedule, sans I/O
 //! ```
+//!
+//! Each check is a module with its type; each is named in a text by `parse`.
+//!
+//! | check | passes when | HAProxy |
+//! |---|---|---|
+//! | `tcp` | a connection is accepted | `check` |
+//! | `tls` | a handshake succeeds; ALPN, days until the certificate ends | `ssl-hello-chk` |
+//! | `http` | status, headers and body are as expected; HTTP/1.1, HTTP/2, TLS | `httpchk`, `http-check` |
+//! | `grpc` | `grpc.health.v1` says `SERVING` | (Envoy) |
+//! | `redis` | `PING` is answered; role, lag | `redis-check` |
+//! | `postgres` | it takes connections; primary or replica | `pgsql-check` |
+//! | `mysql` | it greets, or lets a user in | `mysql-check` |
+//! | `galera` | the node is synced, primary, ready and not taken out; not read-only | (`clustercheck`) |
+//! | `smtp` | the mail server greets and answers `EHLO` | `smtpchk` |
+//! | `ldap` | a bind succeeds | `ldap-check` |
+//! | [`FnCheck`] | your closure says so | |
+//!
+//! What an endpoint says is bounded in memory (256 KiB a check; 64 KiB of a body), and in time by
+//! the monitor, which drops a check that takes too long. Passwords are neither in `Debug` output
+//! nor in reasons, even where a server repeats them.
 
 pub mod schedule;
 
+#[cfg(feature = "tokio")]
+mod ber;
+#[cfg(feature = "tls")]
+mod certificate;
+#[cfg(feature = "tokio")]
+mod dialog;
+#[cfg(feature = "http")]
+mod exchange;
+#[cfg(feature = "mysql")]
+pub mod galera;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "tokio")]
+pub mod ldap;
+#[cfg(feature = "tokio")]
 pub mod monitor;
+#[cfg(feature = "tokio")]
+pub mod mysql;
+#[cfg(feature = "tokio")]
+mod mysql_protocol;
+#[cfg(feature = "mysql")]
+mod mysql_session;
+#[cfg(feature = "tokio")]
+mod parse;
+#[cfg(feature = "tokio")]
+pub mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_login;
+#[cfg(feature = "tokio")]
+pub mod redis;
+#[cfg(feature = "tokio")]
+mod secret;
+#[cfg(feature = "tokio")]
+mod security;
+#[cfg(feature = "tokio")]
+pub mod smtp;
+#[cfg(feature = "http")]
+mod statuses;
 mod target;
 #[cfg(feature = "tokio")]
 pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 
+#[cfg(feature = "tokio")]
+pub use self::parse::parse;
 pub use self::target::Target;
 
 use std::fmt;
@@ -110,33 +170,6 @@ macro_rules! forward {
 }
 
 forward!(&C, Box<C>, Arc<C>);
-
-/// Reads a check as flags and files name it: `tcp`, or `http:/PATH` (feature `http`).
-///
-/// ```
-/// # #[cfg(feature = "http")] {
-/// assert!(ha_lb::health::parse("http:/health").is_ok());
-/// # }
-/// assert!(ha_lb::health::parse("tcp").is_ok());
-/// let error = ha_lb::health::parse("ping").unwrap_err().to_string();
-/// assert_eq!(error, "check: ping is not allowed: tcp or http:/PATH, such as http:/health");
-/// ```
-///
-/// # Errors
-///
-/// When it is neither.
-#[cfg(feature = "tokio")]
-pub fn parse(text: &str) -> Result<Arc<dyn HealthCheck>, ha_core::config::ConfigError> {
-    if text == "tcp" {
-        return Ok(Arc::new(tcp::TcpCheck::new()));
-    }
-    #[cfg(feature = "http")]
-    if let Some(Ok(check)) = text.strip_prefix("http:").map(http::HttpCheck::new) {
-        return Ok(Arc::new(check));
-    }
-    let allowed = "tcp or http:/PATH, such as http:/health";
-    Err(ha_core::config::ConfigError::new("check", text, allowed))
-}
 
 /// A check that is a closure.
 ///

@@ -37,7 +37,13 @@ struct Flags {
     /// too [default: round-robin]
     #[arg(long, value_name = "NAME[,option=value…]")]
     algorithm: Option<String>,
-    /// How to check backends: `tcp`, `http:/PATH` (status 200 to 399) or `none` [default: none]
+    /// How to check backends: `tcp`, `http:/PATH` (status 200 to 399), `https:/PATH`, `h2:/PATH`,
+    /// `h2s:/PATH`, `grpc[:SERVICE]`, `grpcs[:SERVICE]`, `tls[:NAME]`,
+    /// `redis[:master|:replica][@[USER]:PASSWORD]`, `mysql[@USER]`,
+    /// `postgres[:primary|:replica][@USER[:PASSWORD]]`,
+    /// `galera[:writer|:donor|:writer+donor]@USER[:PASSWORD]`, `smtp[:NAME]`,
+    /// `ldap[@NAME:PASSWORD]` or `none`; certificates are not verified, and passwords belong in
+    /// the file, where `ps` does not show them [default: none]
     #[arg(long, value_name = "CHECK")]
     check: Option<String>,
     /// Milliseconds between two checks of a backend, 1 to 86400000 [default: 2000]
@@ -258,7 +264,9 @@ mod tests {
             (&["--threads", "0"], "--threads: 0 is not allowed: 1 to 256"),
             (&["--threads", "many"], "--threads: many is not allowed: 1 to 256"),
             (&["--algorithm", "best"], "--algorithm: best is not allowed: round-robin"),
-            (&["--check", "ping"], "--check: ping is not allowed: none, tcp or http:/PATH"),
+            (&["--check", "ping"], "--check: ping is not allowed: none, tcp, http:/PATH, "),
+            (&["--check", "http:health"], "--check.path: health is not allowed: a path that"),
+            (&["--check", "galera:x@a:b"], "--check: galera:x@… is not allowed: none, tcp, "),
             (&["--rise", "0"], "--rise: 0 is not allowed: 1 to 1000"),
             (&["--speed", "9"], "--speed: this flag is not allowed: the flags of --help"),
             (&["--mode", "tcp", "--mode", "tcp"], "--mode <tcp|http>: a second time is not"),

@@ -81,11 +81,16 @@ impl Reader {
         if text == "none" {
             return None;
         }
-        let check = health::parse(&text);
-        if check.is_err() {
-            self.problems.add(path, text, "none, tcp or http:/PATH, such as http:/health");
-        }
-        check.ok()
+        let check = health::parse(&text).map_err(|error| {
+            let mut problems = Problems::new();
+            for problem in renamed(&error, "check", &path).problems() {
+                // A text that is no check at all could have been meant to switch checks off.
+                let none = if problem.path == path { "none, " } else { "" };
+                problems.add(&problem.path, &problem.value, format!("{none}{}", problem.allowed));
+            }
+            problems.into_result(()).err().unwrap_or(error)
+        });
+        self.take(check)
     }
 
     pub(super) fn pace(&mut self) -> Option<Pace> {
