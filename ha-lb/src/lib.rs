@@ -35,6 +35,7 @@
 //!   [`balancer`] is the trait for your own.
 //! - [`stick`]: who had which endpoint, by a table or a cookie; `queue`: who waits for a full pool.
 //! - [`discovery`]: where a pool's endpoints come from: lists, files, DNS.
+//! - [`subset`]: which of very many servers one of very many clients uses.
 //! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
@@ -86,6 +87,7 @@ pub mod simulation;
 pub mod snapshot;
 pub mod state;
 pub mod stick;
+pub mod subset;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -37,8 +37,8 @@ pub struct PrequalBuilder {
 }
 
 impl PrequalBuilder {
-    /// Sets how many probes each pick causes: above 0, up to 16; default 3. A fraction is fine: with
-    /// 0.5 every other pick causes one. The paper's `r_probe`.
+    /// Sets how many probes each pick causes: above 0, up to 16; default 3. A fraction is fine:
+    /// with 0.5 every other pick causes one. The paper's `r_probe`.
     pub const fn probes_per_pick(mut self, probes: f64) -> Self {
         self.config.probes_per_pick = probes;
         self

@@ -21,8 +21,8 @@ use crate::snapshot::Snapshot;
 
 /// How one probe asks a server for its load.
 ///
-/// It should be cheap for both sides, and quick: a probe that takes longer than the work itself is of no
-/// use. A server answers what its [`Meter`](super::Meter) says.
+/// It should be cheap for both sides, and quick: a probe that takes longer than the work itself is
+/// of no use. A server answers what its [`Meter`](super::Meter) says.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -77,9 +77,10 @@ impl ServerLoad {
 
 /// Sends the probes that the picks of a pool ask for; a pick never waits for one.
 ///
-/// Endpoints are drawn by weight among those that take work. At most 64 probes are under way at a time;
-/// what picks ask for beyond is left out. A probe without an answer in time is forgotten: the
-/// endpoint is not in the pool of answers then, and gets no work by it. One driver for a [`Prequal`].
+/// Endpoints are drawn by weight among those that take work. At most 64 probes are under way at a
+/// time; what picks ask for beyond is left out. A probe without an answer in time is forgotten: the
+/// endpoint is not in the pool of answers then, and gets no work by it. One driver for a
+/// [`Prequal`].
 #[derive(Debug)]
 #[must_use = "a driver does nothing until it is run"]
 pub struct Driver<P> {

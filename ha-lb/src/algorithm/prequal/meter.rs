@@ -2,9 +2,9 @@
 //!
 //! # Source
 //!
-//! Section 4 of the paper: a server's latency is the median of recent requests that arrived when about as
-//! many were in flight as are now. A plain average would not do: a server that was crowded and
-//! is idle now would go on to report what it was, and get no work to learn better from.
+//! Section 4 of the paper: a server's latency is the median of recent requests that arrived when
+//! about as many were in flight as are now. A plain average would not do: a server that was crowded
+//! and is idle now would go on to report what it was, and get no work to learn better from.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -3,27 +3,29 @@
 //! # Source
 //!
 //! Wydrowski, Kleinberg, Rumble, Archer, "Load is not what you should balance: Introducing Prequal"
-//! (NSDI 2024). A small pool holds the answers of the last probes: requests in flight and latency of an
-//! endpoint. Those with more in flight than a quantile of all answers are *hot*. A pick takes the
-//! fastest cold one, or the least crowded if all are hot. Each pick causes new probes, so the pool is
-//! as fresh as there is work; answers are used a few times and removed when they are old or bad.
+//! (NSDI 2024). A small pool holds the answers of the last probes: requests in flight and latency
+//! of an endpoint. Those with more in flight than a quantile of all answers are *hot*. A pick takes
+//! the fastest cold one, or the least crowded if all are hot. Each pick causes new probes, so the
+//! pool is as fresh as there is work; answers are used a few times and removed when they are old or
+//! bad.
 //!
 //! # Where answers come from
 //!
 //! - [`Prequal::new`] (`prequal` in flags): this program's own counters, see
 //!   [`Balancer::measures_latency`]. Nothing is sent. Right for one balancer, or a few.
-//! - [`Prequal::with_reports`]: the program asks its servers and [reports](Prequal::report) what they
-//!   say; `driver::Driver` does that for it, and servers answer by a [`Meter`]. Right for many clients that share servers: only a server
-//!   knows what all of them want from it.
+//! - [`Prequal::with_reports`]: the program asks its servers and [reports](Prequal::report) what
+//!   they say; `driver::Driver` does that for it, and servers answer by a [`Meter`]. Right for many
+//!   clients that share servers: only a server knows what all of them want from it.
 //!
 //! # What differs from the paper
 //!
-//! Endpoints have weights: requests in flight count for the weight. The pool has at most half as many
-//! places as there are endpoints, or the pool would hold nearly all of them. With fewer than two
-//! answers a pick takes the less loaded of two drawn at random, where the paper takes any. By own counters
-//! the fastest is the one of the least latency times requests in flight, as with
+//! Endpoints have weights: requests in flight count for the weight. The pool has at most half as
+//! many places as there are endpoints, or the pool would hold nearly all of them. With fewer than
+//! two answers a pick takes the less loaded of two drawn at random, where the paper takes any. By
+//! own counters the fastest is the one of the least latency times requests in flight, as with
 //! [`peak_ewma`](super::peak_ewma): a client cannot tell what a server's latency was with as many
-//! in flight as it has now. Failures are not counted against an endpoint here: one that fails fast looks fast, so eject such endpoints.
+//! in flight as it has now. Failures are not counted against an endpoint here: one that fails fast
+//! looks fast, so eject such endpoints.
 
 mod config;
 #[cfg(feature = "tokio")]
@@ -68,7 +70,8 @@ use crate::snapshot::{EndpointIndex, Endpoints};
 /// // What the servers said when they were asked.
 /// let now = Instant::from_secs(100);
 /// prequal.report(&"a".parse()?, 3, Duration::from_millis(90), now);
-/// prequal.report(&"c".parse()?, 4, Duration::from_millis(5), now);
+/// prequal.report(&"b".parse()?, 2, Duration::from_millis(40), now);
+/// prequal.report(&"c".parse()?, 3, Duration::from_millis(5), now);
 /// let pick = pool.pick(&PickContext::new().with_now(now))?;
 /// assert_eq!(pick.name().as_str(), "c", "fast, and not crowded");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -147,11 +150,11 @@ impl Prequal {
         }
     }
 
-    /// Takes an answer in: how many requests the endpoint has in flight, of all its clients, and how
-    /// long one takes now: what its [`Meter`] says.
+    /// Takes an answer in: how many requests the endpoint has in flight, of all its clients, and
+    /// how long one takes now: what its [`Meter`] says.
     ///
-    /// Takes no lock. Returns whether the endpoint is in the pool and takes work there by reports; of one
-    /// that has left nothing is kept.
+    /// Takes no lock. Returns whether the endpoint is in the pool and takes work there by reports;
+    /// of one that has left nothing is kept.
     pub fn report(
         &self,
         endpoint: &EndpointName,
@@ -277,7 +280,8 @@ impl Prequal {
         best.filter(|_| usable >= 2)
     }
 
-    /// The rule of hot and cold: cold before hot, the fastest of the cold, the least crowded of the hot.
+    /// The rule of hot and cold: cold before hot, the fastest of the cold, the least crowded of the
+    /// hot.
     fn is_better(&self, one: &Probe, other: &Probe, hot_above: u32) -> bool {
         let (one, other) = (&one.answer, &other.answer);
         match (one.in_flight > hot_above, other.in_flight > hot_above) {

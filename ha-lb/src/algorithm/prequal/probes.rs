@@ -1,10 +1,10 @@
 //! The pool of probe answers: a few slots of two words each, read and written without a lock.
 //!
-//! A slot's first word says which endpoint was probed and when, its second one what it answered. Both
-//! carry the tag of the probe that wrote them, so a reader that sees words of two probes knows and
-//! passes the slot over. Whoever writes a slot claims its first word; if another one was faster the
-//! probe is dropped. A tag has 8 bits: only a reader that stands still between the two words for 256
-//! probes into the same slot can take one answer for another, which costs one worse choice.
+//! A slot's first word says which endpoint was probed and when, its second one what it answered.
+//! Both carry the tag of the probe that wrote them, so a reader that sees words of two probes knows
+//! and passes the slot over. Whoever writes a slot claims its first word; if another one was faster
+//! the probe is dropped. A tag has 8 bits: only a reader that stands still between the two words
+//! for 256 probes into the same slot can take one answer for another, which costs one worse choice.
 
 use std::time::Duration;
 

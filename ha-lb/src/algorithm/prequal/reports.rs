@@ -25,7 +25,8 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// The tables that are in use: one for each group, and those of lists that are on their way out.
+    /// The tables that are in use: one for each group, and those of lists that are on their way
+    /// out.
     pub(super) fn tables(&self) -> impl Iterator<Item = Arc<Table>> {
         let tables = self.tables.load_full();
         (0..tables.len()).filter_map(move |at| tables.get(at)?.upgrade())
