@@ -38,6 +38,7 @@
 //! - [`subset`]: which of very many servers one of very many clients uses.
 //! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
+//! - `client`: a tower service over a pool, with retries and hedges (feature `tower`).
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
 //!   what they share, and how to take one out of service without losing a request.
 //!
@@ -62,11 +63,14 @@
 //! - `http`: the HTTP/1.1 proxy and HTTP health checks, on hyper.
 //! - `file`: endpoints from a file that is watched, lines or TOML.
 //! - `dns`: endpoints from DNS, addresses and SRV, on hickory-resolver.
+//! - `tower`: a client for programs, as a tower service.
 
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
 pub mod balancer;
+#[cfg(feature = "tower")]
+pub mod client;
 mod context;
 pub mod discovery;
 pub mod endpoint;

@@ -135,9 +135,9 @@ impl PrequalConfig {
         self.max_age
     }
 
-    /// How many answers are kept of so many endpoints: never more than half of them.
+    /// How many answers are kept of so many endpoints: of half of them, and of a few in any case.
     pub(super) fn room_for(&self, endpoints: usize) -> usize {
-        self.pool_size.min(endpoints / 2).max(2)
+        self.pool_size.min((endpoints / 2).max(endpoints.min(4))).max(2)
     }
 
     /// The paper's budget: `max(1, (1 + δ) / ((1 - m/n) r_probe - r_remove))`, with δ = 1.

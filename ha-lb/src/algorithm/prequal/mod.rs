@@ -19,13 +19,13 @@
 //!
 //! # What differs from the paper
 //!
-//! Endpoints have weights: requests in flight count for the weight. The pool has at most half as
-//! many places as there are endpoints, or the pool would hold nearly all of them. With fewer than
-//! two answers a pick takes the less loaded of two drawn at random, where the paper takes any. By
-//! own counters the fastest is the one of the least latency times requests in flight, as with
-//! [`peak_ewma`](super::peak_ewma): a client cannot tell what a server's latency was with as many
-//! in flight as it has now. Failures are not counted against an endpoint here: one that fails fast
-//! looks fast, so eject such endpoints.
+//! Endpoints have weights: requests in flight count for the weight. The pool has half as many places
+//! as there are endpoints, but four at least, or it would hold nearly all of them. With fewer than two
+//! answers a pick takes the less loaded of two drawn at random, where the paper takes any. By own
+//! counters the fastest is the one of the least latency times requests in flight, as with
+//! [`peak_ewma`](super::peak_ewma): a client cannot tell what a server's latency was with as many in
+//! flight as it has now. Failures are not counted against an endpoint here: one that fails fast looks
+//! fast, so eject such endpoints.
 
 mod config;
 #[cfg(feature = "tokio")]
@@ -338,14 +338,14 @@ impl Balancer for Prequal {
         let table = endpoints.prepared(|_: &Arc<Table>| true, || self.table(endpoints));
         let now = context.now();
         let tick = Tick::of(now);
-        self.remove(&table, tick);
         self.probe(&table, endpoints, context, now);
-        match self.choose(&table, endpoints, context, tick) {
-            Some(probe) => {
-                let index = probe.answer.index;
-                table.probes.used(&probe, table.for_weight(index, 1));
-                Some(EndpointIndex::new(index))
-            }
+        let chosen = self.choose(&table, endpoints, context, tick);
+        if let Some(probe) = &chosen {
+            table.probes.used(probe, table.for_weight(probe.answer.index, 1));
+        }
+        self.remove(&table, tick);
+        match chosen {
+            Some(probe) => Some(EndpointIndex::new(probe.answer.index)),
             None => self.of_two(&table, endpoints, context),
         }
     }
