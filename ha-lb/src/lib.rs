@@ -69,6 +69,8 @@
 
 pub mod algorithm;
 pub mod balancer;
+#[cfg(any(feature = "tokio", all(test, loom)))]
+mod bells;
 #[cfg(feature = "tower")]
 pub mod client;
 mod context;
