@@ -11,7 +11,7 @@ use crate::pick::{Outcome, Pick};
 pin_project! {
     /// A body that counts as a connection of its endpoint until its end, or until it is dropped.
     ///
-    /// Dropped before its end it counts as [`Outcome::Abandoned`].
+    /// Dropped before its end it counts as [`Outcome::Abandoned`], or as a failure if it is one already.
     #[derive(Debug)]
     pub struct PickBody<B> {
         #[pin]
@@ -24,7 +24,11 @@ pin_project! {
 impl<B: Body> PickBody<B> {
     /// Keeps `pick` until the end of `body`, and finishes it as `outcome` then.
     #[must_use]
-    pub fn new(body: B, pick: Pick, outcome: Outcome) -> Self {
+    pub fn new(body: B, mut pick: Pick, outcome: Outcome) -> Self {
+        if outcome == Outcome::Failed {
+            // Whoever retries such an answer reads no body.
+            pick.presume(outcome);
+        }
         let mut body = Self { body, pick: Some(pick), outcome };
         if body.body.is_end_stream() {
             end(&mut body.pick, outcome);

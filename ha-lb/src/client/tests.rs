@@ -144,6 +144,14 @@ where
     client.call("work".to_owned()).await
 }
 
+/// Lets it go on, once.
+async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|context| {
+        Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
+    })
+    .await
+}
+
 fn connections(pool: &Pool) -> u32 {
     pool.snapshot().iter().map(|(_, state)| state.connections()).sum()
 }
@@ -254,7 +262,7 @@ async fn a_dropped_answer_gives_its_connection_back() {
     let mut client = Balance::new(pool.clone(), world.connector());
     let mut answer = client.call("work".to_owned());
     while world.open.load(Ordering::SeqCst) == 0 {
-        assert!(futures_util::poll!(&mut answer).is_pending());
+        assert!(is_pending(&mut answer).await);
     }
     assert_eq!(connections(&pool), 1);
     drop(answer);
@@ -370,7 +378,7 @@ async fn a_request_that_hangs_is_sent_to_another_server_and_the_first_is_dropped
     assert_eq!(world.calls.load(Ordering::SeqCst), 2);
     let mut answer = Box::pin(call(&never));
     while world.calls.load(Ordering::SeqCst) < 3 {
-        assert!(futures_util::poll!(&mut answer).is_pending(), "it is a's turn");
+        assert!(is_pending(&mut answer).await, "it is a's turn");
     }
     tokio::time::timeout(Duration::from_millis(50), answer).await.expect_err("not hedged");
     assert_eq!((world.calls.load(Ordering::SeqCst), connections(&pool)), (3, 0));
@@ -443,6 +451,10 @@ mod body {
         assert_eq!(connections(&pool), 1);
         drop(body);
         assert_eq!((connections(&pool), totals().picks, totals().completed), (0, 3, 1));
+        let pick = pool.pick(&PickContext::new()).expect("usable");
+        let (_sender, receiver) = mpsc::channel(4);
+        drop(PickBody::new(Parts(receiver), pick, Outcome::Failed));
+        assert_eq!((connections(&pool), totals().failures), (0, 2));
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn prequal_keeps_the_tail_short_among_slow_servers_and_many_clients() {
     let servers: Vec<_> = servers.collect();
     for seed in 1..=5 {
         let simulation = Simulation::new(seed).servers(servers.clone()).clients(20).load(0.75);
-        let simulation = simulation.requests(60_000);
+        let simulation = simulation.requests(25_000);
         let (round_robin, random) = (run(&simulation, "round-robin"), run(&simulation, "random"));
         let own = run(&simulation, "prequal");
         let probed = simulation.run_probed(&PrequalConfig::default());
@@ -68,7 +68,7 @@ fn prequal_does_not_run_after_the_fastest_when_all_are_busy() {
     let server = Server::new(Service::LogNormal { median_ms: 10.0, sigma: 1.0 }).workers(4);
     for seed in 1..=3 {
         let simulation = Simulation::new(seed).servers(vec![server; 10]).clients(4).load(0.95);
-        let simulation = simulation.requests(50_000);
+        let simulation = simulation.requests(25_000);
         let round_robin = run(&simulation, "round-robin");
         let own = run(&simulation, "prequal");
         let probed = simulation.run_probed(&PrequalConfig::default());

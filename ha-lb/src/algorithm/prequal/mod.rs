@@ -372,11 +372,7 @@ impl Balancer for Prequal {
         let limit = table.probes.hot_above();
         let hot = probes.iter().filter(|probe| probe.answer.in_flight > limit).count();
         let connections = endpoints.state(picked).map_or(0, |state| state.connections());
-        format!(
-            "by {} probes, {hot} of them hot with more than {limit} in flight: {connections} \
-             connections of ours",
-            probes.len(),
-        )
+        format!("by {} probes, {hot} of them hot: {connections} connections of ours", probes.len())
     }
 }
 
