@@ -70,6 +70,7 @@
 pub mod algorithm;
 pub mod balancer;
 #[cfg(any(feature = "tokio", all(test, loom)))]
+#[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "the models need not all of it"))]
 mod bells;
 #[cfg(feature = "tower")]
 pub mod client;
