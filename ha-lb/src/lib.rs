@@ -35,8 +35,10 @@
 //!   [`balancer`] is the trait for your own.
 //! - [`stick`]: who had which endpoint, by a table or a cookie; `queue`: who waits for a full pool.
 //! - [`discovery`]: where a pool's endpoints come from: lists, files, DNS.
+//! - [`subset`]: which of very many servers one of very many clients uses.
 //! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
 //! - [`health`]: checks, their schedule, and the monitor that makes them.
+//! - `client`: a tower service over a pool, with retries and hedges (feature `tower`).
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
 //!   what they share, and how to take one out of service without losing a request.
 //!
@@ -67,11 +69,17 @@
 //! - `grpc`: health checks by `grpc.health.v1`.
 //! - `mysql`: health checks that log in to MySQL with a password: Galera.
 //! - `postgres`: health checks that log in to PostgreSQL with a password.
+//! - `tower`: a client for programs, as a tower service.
 
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
 pub mod balancer;
+#[cfg(any(feature = "tokio", all(test, loom)))]
+#[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "the models need not all of it"))]
+mod bells;
+#[cfg(feature = "tower")]
+pub mod client;
 mod context;
 pub mod discovery;
 pub mod endpoint;
@@ -92,6 +100,7 @@ pub mod simulation;
 pub mod snapshot;
 pub mod state;
 pub mod stick;
+pub mod subset;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

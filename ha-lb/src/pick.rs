@@ -71,6 +71,12 @@ impl Pick {
         self.outcome = outcome;
     }
 
+    /// Sets how it went, should the pick be dropped before its end.
+    #[cfg(feature = "tower")]
+    pub(crate) const fn presume(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
     /// Ends the pick and reports how it went and how long the work took, instead of the whole time
     /// since the pick: such as the time to the first byte of an answer. `now` is the time of the
     /// report.

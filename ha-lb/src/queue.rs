@@ -6,14 +6,13 @@
 //! `http-request set-priority-class`. Ours is one queue for the pool: whoever is first gets whichever
 //! endpoint has room first.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::balancer::LoadBook;
+use crate::bells::{Bells, Place};
 use crate::snapshot::EndpointIndex;
 use crate::state::EndpointState;
 
@@ -59,16 +58,11 @@ impl QueueConfig {
     }
 }
 
-/// Where a waiting one stands: priority first (0 is first), then arrival.
-type Place = (u8, u64);
-
 /// Those who wait.
 #[derive(Debug)]
 pub(crate) struct Queue {
     config: QueueConfig,
-    arrivals: AtomicU64,
-    waiting: AtomicUsize,
-    bells: Mutex<BTreeMap<Place, oneshot::Sender<()>>>,
+    bells: Bells<oneshot::Sender<()>>,
 }
 
 /// One who waits; gives its place up when it is dropped.
@@ -79,10 +73,14 @@ pub(crate) struct Waiter {
     bell: oneshot::Receiver<()>,
 }
 
+/// Whether somebody heard it.
+fn ring(bell: oneshot::Sender<()>) -> bool {
+    bell.send(()).is_ok()
+}
+
 impl Queue {
     pub(crate) fn new(config: QueueConfig) -> Self {
-        let (arrivals, waiting) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { config, arrivals, waiting, bells: Mutex::default() }
+        Self { config, bells: Bells::new() }
     }
 
     pub(crate) const fn config(&self) -> &QueueConfig {
@@ -91,45 +89,24 @@ impl Queue {
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.bells.len()
     }
 
     /// Queues up; `None` if too many wait already.
     pub(crate) fn join(self: &Arc<Self>, priority: u8) -> Option<Waiter> {
-        if self.waiting.fetch_add(1, Ordering::SeqCst) >= self.config.max_len {
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-            return None;
-        }
-        let place = (priority, self.arrivals.fetch_add(1, Ordering::Relaxed));
-        let (ring, bell) = oneshot::channel();
-        self.lock().insert(place, ring);
-        // Whoever frees a place from now on sees that one waits: see `wake`.
-        fence(Ordering::SeqCst);
+        let (sender, bell) = oneshot::channel();
+        let place = self.bells.join(priority, sender, self.config.max_len)?;
         Some(Waiter { queue: Arc::clone(self), place, bell })
     }
 
     /// A place is free: the first is to try.
     pub(crate) fn wake(&self) {
-        fence(Ordering::SeqCst);
-        while self.waiting.load(Ordering::Relaxed) > 0 {
-            let Some((_, ring)) = self.lock().pop_first() else { return };
-            // One that has gone away meanwhile leaves the place to the next.
-            if ring.send(()).is_ok() {
-                return;
-            }
-        }
+        self.bells.wake(ring);
     }
 
     /// Much has changed: all are to try, the first one first.
     pub(crate) fn wake_all(&self) {
-        for (_, ring) in std::mem::take(&mut *self.lock()) {
-            // Whoever has gone away does not hear it.
-            ring.send(()).unwrap_or_default();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, oneshot::Sender<()>>> {
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bells.wake_all(ring);
     }
 }
 
@@ -150,7 +127,7 @@ impl LoadBook for Queue {
 impl Waiter {
     /// Whether nobody is to be served before.
     pub(crate) fn is_first(&self) -> bool {
-        self.queue.lock().first_key_value().is_none_or(|(first, _)| *first >= self.place)
+        self.queue.bells.is_first(self.place)
     }
 
     /// Waits until it is to try.
@@ -162,20 +139,14 @@ impl Waiter {
         // The bell is taken down only to be rung.
         (&mut self.bell).await.unwrap_or_default();
         // Back to the same place at once: it may be that another one was faster.
-        let (ring, bell) = oneshot::channel();
+        let (sender, bell) = oneshot::channel();
         self.bell = bell;
-        self.queue.lock().insert(self.place, ring);
-        fence(Ordering::SeqCst);
+        self.queue.bells.renew(self.place, sender);
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let was_there = self.queue.lock().remove(&self.place).is_some();
-        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
-        // It was called and does not come: the next is to try.
-        if !was_there {
-            self.queue.wake();
-        }
+        self.queue.bells.leave(self.place, ring);
     }
 }

@@ -20,12 +20,15 @@ mod report;
 mod world;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ha_core::config::ConfigError;
 
 pub use self::report::Report;
 
 use crate::algorithm::Algorithm;
+use crate::algorithm::prequal::{Prequal, PrequalConfig};
+use crate::balancer::Balancer;
 use crate::endpoint::{Endpoint, Weight};
 use crate::random::mix;
 
@@ -163,7 +166,21 @@ impl Simulation {
     /// all zeros.
     #[must_use]
     pub fn run(&self, algorithm: &Algorithm) -> Report {
-        world::run(self, algorithm).unwrap_or_default()
+        let balancing = |seed| (algorithm.balancer_with_seed(seed), None);
+        world::run(self, algorithm.to_string(), balancing).unwrap_or_default()
+    }
+
+    /// Runs it with [Prequal](crate::algorithm::prequal) by what servers say of themselves when
+    /// they are probed, rather than by each client's own counters.
+    ///
+    /// A probe takes no time and is never lost; its answer is used from the client's next request on.
+    #[must_use]
+    pub fn run_probed(&self, config: &PrequalConfig) -> Report {
+        let balancing = |seed| {
+            let prequal = Arc::new(Prequal::with_reports_and_seed(*config, seed));
+            (Arc::clone(&prequal) as Arc<dyn Balancer>, Some(prequal))
+        };
+        world::run(self, "prequal, probed".to_owned(), balancing).unwrap_or_default()
     }
 
     fn endpoints(&self) -> Result<Vec<Endpoint>, ConfigError> {

@@ -15,15 +15,17 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use ha_lb::algorithm::Algorithm;
+use ha_lb::algorithm::prequal::PrequalConfig;
 use ha_lb::simulation::{Report, Server, Service, Simulation};
 
-const ALGORITHMS: [&str; 8] = [
+const ALGORITHMS: [&str; 9] = [
     "round-robin",
     "random,draws=1",
     "random",
     "least-connections",
     "least-time",
     "peak-ewma",
+    "prequal",
     "hash,hash-type=maglev",
     "hash,hash-type=maglev,balance-factor=150",
 ];
@@ -82,7 +84,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("## {title}\n");
         println!("| algorithm | p50, ms | p99, ms | p99.9, ms | most at one server | errors, % |");
         println!("|---|---|---|---|---|---|");
-        let reports: Vec<Report> = algorithms.iter().map(|a| simulation.run(a)).collect();
+        let mut reports: Vec<Report> = algorithms.iter().map(|a| simulation.run(a)).collect();
+        if flags.algorithms.is_empty() {
+            reports.push(simulation.run_probed(&PrequalConfig::default()));
+        }
         for report in &reports {
             println!("{}", row(report));
         }

@@ -1,9 +1,9 @@
 //! A group's endpoints ordered by a cost, so that the least is found without looking at all.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::resilience::atomics::{AtomicU32, Ordering};
 
-/// Children of a node: a cache line of costs.
-const ARITY: usize = 16;
+/// Children of a node: a cache line of costs. Loom's models would not end with as many.
+const ARITY: usize = if cfg!(all(test, loom)) { 2 } else { 16 };
 
 /// Of endpoints that take no work.
 const NEVER: u32 = u32::MAX;
@@ -38,7 +38,9 @@ impl LoadTree {
         let Some(leaf) = self.levels.first().and_then(|leaves| leaves.get(index)) else {
             return;
         };
-        if leaf.swap(bits, Ordering::SeqCst) == bits {
+        let before = leaf.swap(bits, Ordering::SeqCst);
+        in_order();
+        if before == bits {
             return;
         }
         let mut at = index;
@@ -53,6 +55,7 @@ impl LoadTree {
             }
             loop {
                 node.store(least, Ordering::SeqCst);
+                in_order();
                 let now = minimum(below, at);
                 if now == least {
                     break;
@@ -102,6 +105,16 @@ impl LoadTree {
     }
 }
 
+/// Loom takes accesses that are sequentially consistent for weaker ones, but knows such fences.
+#[cfg(all(test, loom))]
+fn in_order() {
+    crate::resilience::atomics::fence(Ordering::SeqCst);
+}
+
+#[cfg(not(all(test, loom)))]
+#[inline]
+const fn in_order() {}
+
 fn level(len: usize) -> Box<[AtomicU32]> {
     (0..len).map(|_| AtomicU32::new(NEVER)).collect()
 }
@@ -115,6 +128,7 @@ fn minimum(below: &[AtomicU32], node: usize) -> u32 {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::sync::Arc;
 
@@ -176,5 +190,69 @@ mod tests {
         }
         let least = tree.least(3).expect("some take work");
         assert_eq!(Some(&leaves[least]), leaves.iter().min());
+    }
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_tests {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    /// What the nodes say is what their children are.
+    fn assert_minima(tree: &LoadTree) {
+        for pair in tree.levels.windows(2) {
+            for (at, node) in pair[1].iter().enumerate() {
+                assert_eq!(node.load(Ordering::SeqCst), minimum(&pair[0], at));
+            }
+        }
+    }
+
+    fn model(first: [Option<f32>; 2], second: (usize, Option<f32>)) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            // Leaves 0 and 1 below one node, 2 below another one.
+            let tree = Arc::new(LoadTree::new(3));
+            tree.set(0, Some(5.0));
+            tree.set(1, Some(7.0));
+            let other = Arc::clone(&tree);
+            let thread = thread::spawn(move || other.set(second.0, second.1));
+            for cost in first {
+                tree.set(0, cost);
+            }
+            thread.join().unwrap();
+            assert_minima(&tree);
+        });
+    }
+
+    #[test]
+    fn loom_writers_of_one_node_leave_the_right_minimum() {
+        model([Some(3.0), Some(9.0)], (1, Some(4.0)));
+    }
+
+    #[test]
+    fn loom_one_that_goes_leaves_the_other_as_the_least() {
+        model([None, Some(8.0)], (1, Some(6.0)));
+    }
+
+    #[test]
+    fn loom_writers_of_one_leaf_leave_what_the_last_one_said() {
+        model([Some(1.0), None], (0, Some(2.0)));
+    }
+
+    #[test]
+    fn loom_a_reader_meanwhile_is_led_to_a_leaf_that_is_there() {
+        loom::model(|| {
+            let tree = Arc::new(LoadTree::new(3));
+            tree.set(0, Some(5.0));
+            let other = Arc::clone(&tree);
+            let thread = thread::spawn(move || other.set(2, Some(1.0)));
+            assert!(tree.least(0).is_some_and(|leaf| leaf < 3));
+            thread.join().unwrap();
+            assert_eq!(tree.least(0), Some(2));
+        });
     }
 }

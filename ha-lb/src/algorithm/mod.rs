@@ -8,6 +8,7 @@
 //! | `least-time` | | the shortest expected wait (nginx's `least_time`) |
 //! | `random` | `random` | the less loaded of two drawn by weight |
 //! | `peak-ewma` | | the shorter expected wait of two drawn by weight (Linkerd) |
+//! | `prequal` | | the fastest of some probed ones that are not crowded (Google) |
 //! | `first` | `first` | the first of the list that has room |
 //! | `single-writer` | one server and backups | always the same, chosen alike by all balancers |
 //! | `source` | `source` | by the client's address: the same client, the same endpoint |
@@ -23,6 +24,7 @@ pub mod least_time;
 mod load_tree;
 mod parse;
 pub mod peak_ewma;
+pub mod prequal;
 pub mod random;
 pub mod round_robin;
 pub mod single_writer;
@@ -67,6 +69,8 @@ pub enum Algorithm {
     LeastTime,
     /// The shorter expected wait of two: see [`peak_ewma`].
     PeakEwma,
+    /// The fastest probed one that is not crowded, by the pool's own counters: see [`prequal`].
+    Prequal,
     /// The least loaded of some drawn at random: see [`random`].
     Random {
         /// How many are drawn, 1 to 16; default 2 (HAProxy's `random(2)`).
@@ -106,6 +110,9 @@ impl Algorithm {
             Self::PeakEwma => {
                 Arc::new(seed.map_or_else(peak_ewma::PeakEwma::new, peak_ewma::PeakEwma::with_seed))
             }
+            Self::Prequal => {
+                Arc::new(seed.map_or_else(prequal::Prequal::new, prequal::Prequal::with_seed))
+            }
             Self::Random { draws } => Arc::new(seed.map_or_else(
                 || random::Random::new(*draws),
                 |seed| random::Random::with_seed(*draws, seed),
@@ -135,6 +142,7 @@ impl fmt::Display for Algorithm {
             Self::LeastConnections => f.write_str("least-connections"),
             Self::LeastTime => f.write_str("least-time"),
             Self::PeakEwma => f.write_str("peak-ewma"),
+            Self::Prequal => f.write_str("prequal"),
             Self::Random { draws } if *draws == parse::TWO => f.write_str("random"),
             Self::Random { draws } => write!(f, "random,draws={draws}"),
             Self::RoundRobin => f.write_str("round-robin"),

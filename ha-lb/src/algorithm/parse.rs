@@ -14,7 +14,7 @@ const MAX_DRAWS: u8 = 16;
 pub(super) const TWO: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
 
 const NAMES: &str = "round-robin (roundrobin), static-rr, least-connections (leastconn), least-time, \
-                     random[,draws=1…16], peak-ewma, first, single-writer[,failback=always|never], \
+                     random[,draws=1…16], peak-ewma, prequal, first, single-writer[,failback=always|never], \
                      source, uri[,len=N][,depth=N][,whole=true|false], query,name=PARAMETER, \
                      header,name=HEADER, cookie,name=COOKIE, hash; the last six with \
                      [,hash-type=map-based|consistent|ketama|nginx|maglev|rendezvous|multi-probe|jump]\
@@ -33,6 +33,7 @@ pub(super) fn algorithm(text: &str) -> Result<Algorithm, ConfigError> {
         "least-time" => Algorithm::LeastTime,
         "random" => Algorithm::Random { draws: draws(&mut options)? },
         "peak-ewma" => Algorithm::PeakEwma,
+        "prequal" => Algorithm::Prequal,
         "first" => Algorithm::First,
         "single-writer" => Algorithm::SingleWriter { failback: failback(&mut options)? },
         _ => match key(name, &mut options)? {

@@ -7,12 +7,13 @@
 //! by weight in constant time: Walker's alias method (1977), in the form of Vose (1991).
 
 use std::num::NonZeroU8;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::algorithm::least_connections::Load;
 use crate::balancer::{Balancer, PickContext};
 use crate::random::{STEP, below, draw, mix};
-use crate::snapshot::{EndpointIndex, Endpoints};
+use crate::snapshot::{EndpointIndex, Endpoints, Prepared};
 
 /// How often a pick draws before any usable endpoint will do.
 const MAX_TRIES: u8 = 32;
@@ -93,11 +94,11 @@ impl Balancer for Random {
 
 /// Endpoints that can take the pick, drawn by weight and by the part of it that they take now;
 /// the same one can be drawn again.
-pub(crate) struct Drawn<'a> {
+pub(crate) struct Drawn<'a, T = Prepared<'a, Alias>> {
     endpoints: &'a Endpoints,
     context: &'a PickContext<'a>,
     numbers: &'a Numbers,
-    table: crate::snapshot::Prepared<'a, Alias>,
+    table: T,
     tries: u8,
 }
 
@@ -109,11 +110,24 @@ impl<'a> Drawn<'a> {
         numbers: &'a Numbers,
     ) -> Self {
         let table = endpoints.prepared(|_: &Alias| true, || Alias::new(endpoints));
+        Self::with_table(endpoints, context, numbers, table)
+    }
+}
+
+impl<'a, T: Deref<Target = Alias>> Drawn<'a, T> {
+    /// Draws by a table that was made for these endpoints.
+    #[inline]
+    pub(crate) const fn with_table(
+        endpoints: &'a Endpoints,
+        context: &'a PickContext<'a>,
+        numbers: &'a Numbers,
+        table: T,
+    ) -> Self {
         Self { endpoints, context, numbers, table, tries: MAX_TRIES }
     }
 }
 
-impl Iterator for Drawn<'_> {
+impl<T: Deref<Target = Alias>> Iterator for Drawn<'_, T> {
     type Item = EndpointIndex;
 
     #[inline]

@@ -46,7 +46,7 @@ fn shares(pool: &Pool, picks: u32) -> BTreeMap<String, u32> {
     shares
 }
 
-const ALL: [&str; 16] = [
+const ALL: [&str; 17] = [
     "round-robin",
     "static-rr",
     "least-connections",
@@ -54,6 +54,7 @@ const ALL: [&str; 16] = [
     "random",
     "random,draws=1",
     "peak-ewma",
+    "prequal",
     "first",
     "source",
     "source,hash-type=consistent",

@@ -5,6 +5,10 @@
 //! ```
 
 #[cfg(all(test, loom))]
-pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::AtomicUsize;
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(all(feature = "tokio", not(all(test, loom))))]
+pub(crate) use std::sync::atomic::AtomicUsize;
 #[cfg(not(all(test, loom)))]
-pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

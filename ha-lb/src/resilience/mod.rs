@@ -44,7 +44,7 @@
 //! ```
 
 pub mod active_budget;
-mod atomics;
+pub(crate) mod atomics;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;

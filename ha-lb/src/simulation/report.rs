@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::algorithm::Algorithm;
-
 /// How a request ended.
 pub(super) struct Ended {
     pub(super) took: Duration,
@@ -37,7 +35,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(
-        algorithm: &Algorithm,
+        algorithm: String,
         ended: &mut [Ended],
         max_load: usize,
         served: Vec<u64>,
@@ -56,7 +54,7 @@ impl Report {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let error_rate = failed as f64 / requests.max(1) as f64;
         Self {
-            algorithm: algorithm.to_string(),
+            algorithm,
             requests,
             mean: all / u32::try_from(answered.max(1)).unwrap_or(u32::MAX),
             p50: quantile(500),

@@ -27,7 +27,7 @@ fn algorithms_that_see_load_leave_a_slow_server_alone() {
     servers.push(fast.slowed(20.0));
     let simulation = Simulation::new(11).servers(servers).clients(4).load(0.5);
     let blind = run(&simulation, "round-robin");
-    for algorithm in ["least-connections", "random", "peak-ewma", "least-time"] {
+    for algorithm in ["least-connections", "random", "peak-ewma", "least-time", "prequal"] {
         let report = run(&simulation, algorithm);
         let (slow, all) = (report.served[9], report.requests);
         assert!(slow * 20 < all, "{algorithm} sends {slow} of {all} to the slow one");
@@ -43,6 +43,37 @@ fn latency_aware_algorithms_see_what_connections_do_not_show() {
     let simulation = Simulation::new(5).servers(servers).load(0.002).requests(40_000);
     let (least, ewma) = (run(&simulation, "least-connections"), run(&simulation, "peak-ewma"));
     assert!(ewma.served[3] * 3 < least.served[3], "{:?} {:?}", ewma.served, least.served);
+}
+
+#[test]
+fn prequal_keeps_the_tail_short_among_slow_servers_and_many_clients() {
+    // A fifth of the servers are three times slower; twenty clients share them.
+    let fast = Server::new(Service::LogNormal { median_ms: 10.0, sigma: 0.8 }).workers(4);
+    let servers = (0..40).map(|number| if number % 5 == 0 { fast.slowed(3.0) } else { fast });
+    let servers: Vec<_> = servers.collect();
+    for seed in 1..=5 {
+        let simulation = Simulation::new(seed).servers(servers.clone()).clients(20).load(0.75);
+        let simulation = simulation.requests(25_000);
+        let (round_robin, random) = (run(&simulation, "round-robin"), run(&simulation, "random"));
+        let own = run(&simulation, "prequal");
+        let probed = simulation.run_probed(&PrequalConfig::default());
+        assert!(own.p99 * 2 < round_robin.p99, "{own}\n{round_robin}");
+        assert!(probed.p99 * 2 < round_robin.p99, "{probed}\n{round_robin}");
+        assert!(probed.p99 < random.p99 && own.p99 < random.p99, "{probed}\n{own}\n{random}");
+    }
+}
+
+#[test]
+fn prequal_does_not_run_after_the_fastest_when_all_are_busy() {
+    let server = Server::new(Service::LogNormal { median_ms: 10.0, sigma: 1.0 }).workers(4);
+    for seed in 1..=3 {
+        let simulation = Simulation::new(seed).servers(vec![server; 10]).clients(4).load(0.95);
+        let simulation = simulation.requests(25_000);
+        let round_robin = run(&simulation, "round-robin");
+        let own = run(&simulation, "prequal");
+        let probed = simulation.run_probed(&PrequalConfig::default());
+        assert!(own.p99 < round_robin.p99 && probed.p99 < round_robin.p99, "{own}\n{probed}");
+    }
 }
 
 #[test]

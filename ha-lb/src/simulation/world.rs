@@ -3,15 +3,17 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::config::ConfigError;
+use ha_core::id::EndpointName;
 use ha_core::time::Instant;
 
 use super::report::{Ended, Report};
 use super::{Server, Service, Simulation};
-use crate::algorithm::Algorithm;
-use crate::balancer::PickContext;
+use crate::algorithm::prequal::{Meter, Metered, Prequal};
+use crate::balancer::{Balancer, PickContext};
 use crate::pick::{Outcome, Pick};
 use crate::pool::Pool;
 use crate::random::{STEP, below, mix};
@@ -19,6 +21,7 @@ use crate::random::{STEP, below, mix};
 /// A request that is being worked on or waits.
 struct Request {
     pick: Pick,
+    metered: Metered,
     arrived: Instant,
     work: Duration,
     fails: bool,
@@ -32,7 +35,17 @@ struct Desk {
     waiting: VecDeque<Request>,
     most: usize,
     served: u64,
+    meter: Meter,
 }
+
+impl Desk {
+    fn load(&self) -> usize {
+        self.waiting.len() + usize::from(self.busy)
+    }
+}
+
+/// How each client balances, and to whom servers say how loaded they are, if anyone asks.
+pub(super) type Balancing = (Arc<dyn Balancer>, Option<Arc<Prequal>>);
 
 /// What happens at a time; those of the same time in the order in which they were made.
 type When = Reverse<(Instant, u64, usize)>;
@@ -40,7 +53,7 @@ type When = Reverse<(Instant, u64, usize)>;
 struct World<'a> {
     simulation: &'a Simulation,
     numbers: Numbers,
-    pools: Vec<Pool>,
+    pools: Vec<(Pool, Option<Arc<Prequal>>)>,
     desks: Vec<Desk>,
     /// Ends of work: the slot of the request.
     ends: BinaryHeap<When>,
@@ -92,11 +105,26 @@ fn millis(ms: f64) -> Duration {
     Duration::from_secs_f64(ms / 1e3)
 }
 
+/// Sends the probes that a client's picks have asked for; they take no time.
+fn probe(prequal: &Prequal, desks: &[Desk], numbers: &mut Numbers, now: Instant) {
+    for _ in 0..prequal.wanted() {
+        let place = below(numbers.next(), desks.len());
+        let Some(desk) = desks.get(place) else { continue };
+        let Ok(name) = format!("s{}", place + 1).parse::<EndpointName>() else { continue };
+        prequal.report(&name, desk.meter.in_flight(), desk.meter.latency(), now);
+    }
+}
+
 /// Runs a simulation.
-pub(super) fn run(simulation: &Simulation, algorithm: &Algorithm) -> Result<Report, ConfigError> {
+pub(super) fn run(
+    simulation: &Simulation,
+    name: String,
+    balancing: impl Fn(u64) -> Balancing,
+) -> Result<Report, ConfigError> {
     let pool = |client| {
-        let balancer = algorithm.balancer_with_seed(simulation.balancer_seed(client));
-        Pool::builder(balancer).endpoints(simulation.endpoints()?).build()
+        let (balancer, asking) = balancing(simulation.balancer_seed(client));
+        let pool = Pool::builder(balancer).endpoints(simulation.endpoints()?).build()?;
+        Ok((pool, asking))
     };
     let pools = (0..simulation.clients).map(pool).collect::<Result<Vec<_>, ConfigError>>()?;
     let desks = simulation.servers.iter().map(|_| Desk::default()).collect();
@@ -123,7 +151,7 @@ pub(super) fn run(simulation: &Simulation, algorithm: &Algorithm) -> Result<Repo
     world.end_until(Instant::from_nanos(u64::MAX));
     let most = world.desks.iter().map(|desk| desk.most).max().unwrap_or_default();
     let served = world.desks.iter().map(|desk| desk.served).collect();
-    Ok(Report::new(algorithm, &mut world.ended, most, served, world.refused))
+    Ok(Report::new(name, &mut world.ended, most, served, world.refused))
 }
 
 impl World<'_> {
@@ -132,12 +160,15 @@ impl World<'_> {
         let address = u32::try_from(self.numbers.next() >> 32).unwrap_or_default();
         let address = IpAddr::V4(Ipv4Addr::from(address));
         let key = self.numbers.next().to_be_bytes();
-        let Some(pool) = self.pools.get(client) else { return };
+        let Some((pool, asking)) = self.pools.get(client) else { return };
         let context = PickContext::new().with_client(address).with_hash_key(&key).with_now(now);
         let Ok(pick) = pool.pick(&context) else {
             self.refused += u64::from(counts);
             return;
         };
+        if let Some(prequal) = asking {
+            probe(prequal, &self.desks, &mut self.numbers, now);
+        }
         // Names are s1, s2 and so on.
         let number = pick.name().as_str().get(1..).and_then(|number| number.parse().ok());
         let place = number.unwrap_or(1_usize).saturating_sub(1);
@@ -145,8 +176,9 @@ impl World<'_> {
         let fails = self.numbers.part() < server.failing;
         let work = self.numbers.service(server);
         let work = if fails { Duration::ZERO } else { work };
-        let request = Request { pick, arrived: now, work, fails, counts };
         let Some(desk) = self.desks.get_mut(place) else { return };
+        let metered = desk.meter.begin(now);
+        let request = Request { pick, metered, arrived: now, work, fails, counts };
         desk.served += u64::from(counts);
         if desk.busy < server.workers {
             desk.busy += 1;
@@ -155,7 +187,7 @@ impl World<'_> {
             desk.waiting.push_back(request);
         }
         if let Some(desk) = self.desks.get_mut(place) {
-            desk.most = desk.most.max(desk.waiting.len() + usize::from(desk.busy));
+            desk.most = desk.most.max(desk.load());
         }
     }
 
@@ -182,7 +214,7 @@ impl World<'_> {
             let Some((place, request)) = self.working.get_mut(slot).and_then(Option::take) else {
                 continue;
             };
-            let Request { pick, arrived, fails, counts, .. } = request;
+            let Request { pick, metered, arrived, fails, counts, .. } = request;
             let took = at.since(arrived);
             let outcome = if fails { Outcome::Failed } else { Outcome::Completed };
             pick.finish_after(outcome, took, at);
@@ -190,6 +222,7 @@ impl World<'_> {
                 self.ended.push(Ended { took, failed: fails });
             }
             let Some(desk) = self.desks.get_mut(place) else { continue };
+            desk.meter.end(metered, at);
             match desk.waiting.pop_front() {
                 Some(next) => self.work(at, place, next),
                 None => desk.busy = desk.busy.saturating_sub(1),
