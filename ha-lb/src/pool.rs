@@ -1,6 +1,7 @@
 //! The pool: endpoints, their health and an algorithm, behind one cheap handle.
 
 mod builder;
+mod live;
 mod ramp;
 
 use std::collections::BTreeMap;
@@ -23,13 +24,13 @@ use crate::algorithm::hash::Key;
 #[cfg(feature = "tokio")]
 use crate::balancer::LoadBook;
 use crate::balancer::{Balancer, PickContext};
-use crate::endpoint::{Endpoint, Weight};
+use crate::endpoint::Endpoint;
 use crate::pick::{Explanation, Pick, PickError, in_words};
 #[cfg(feature = "tokio")]
 use crate::queue::{Queue, QueueConfig};
 use crate::random;
 use crate::snapshot::{EndpointIndex, Endpoints, Members, Obstacle, Policy, Snapshot};
-use crate::state::{Admin, EndpointState, Share};
+use crate::state::{EndpointState, ShareSource};
 
 /// The most endpoints a pool takes: a list beyond it is a mistake of whoever made it.
 pub const MAX_ENDPOINTS: usize = 1 << 20;
@@ -283,7 +284,7 @@ impl Pool {
     /// unchanged.
     pub fn update(&self, endpoints: Vec<Endpoint>) -> Result<(), ConfigError> {
         check(&endpoints)?;
-        let _one_at_a_time = self.lock();
+        let mut ramps = self.lock();
         let old = self.inner.current.load_full();
         let states = endpoints.iter().map(|endpoint| {
             let known = old.find(endpoint.name()).map(|(_, state)| state);
@@ -293,91 +294,14 @@ impl Pool {
                 Arc::clone,
             );
             state.set_limit(endpoint.max_connections().map_or(0, NonZeroU32::get));
+            ramps.set_target(&state, ShareSource::Agent, state.agent_share(endpoint.weight()));
             state
         });
         let states = states.collect();
-        self.publish(Arc::new(Members::new(endpoints, states)));
+        let members = Arc::new(Members::new(endpoints, states));
+        ramps.retain(|name| members.find(name).is_some());
+        self.publish(members);
         Ok(())
-    }
-
-    /// Sets the health of an endpoint; `reason` says why, for people.
-    ///
-    /// Returns the health before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_health(&self, name: &EndpointName, health: Health, reason: &str) -> Option<Health> {
-        self.change(name, |state| state.set_health(health, reason))
-    }
-
-    /// Sets the health of an endpoint known by its state, as a monitor does; nothing happens if
-    /// the endpoint has left the pool. Returns whether it is in the pool.
-    pub fn set_health_of(&self, state: &Arc<EndpointState>, health: Health, reason: &str) -> bool {
-        let same = |found: &Arc<EndpointState>| Arc::ptr_eq(found, state);
-        self.change_if(state.name(), same, |state| state.set_health(health, reason)).is_some()
-    }
-
-    /// Sets what the operator wants of an endpoint: take work, drain, or maintenance.
-    ///
-    /// Returns the state before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_admin(&self, name: &EndpointName, admin: Admin) -> Option<Admin> {
-        self.change(name, |state| state.set_admin(admin))
-    }
-
-    /// Takes an endpoint out because of how its work went, whatever its checks say; `reason` says
-    /// why, for people.
-    ///
-    /// Returns whether it was out before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn eject(&self, name: &EndpointName, reason: &str) -> Option<bool> {
-        self.change(name, |state| {
-            state.set_reason(reason);
-            state.set_ejected(true)
-        })
-    }
-
-    /// Puts an endpoint back that was ejected.
-    ///
-    /// Returns whether it was out before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn restore(&self, name: &EndpointName, reason: &str) -> Option<bool> {
-        self.change(name, |state| {
-            state.set_reason(reason);
-            state.set_ejected(false)
-        })
-    }
-
-    /// Sets which part of its share an endpoint takes, until it is set again: what an agent reports,
-    /// or a program decides. A slow start begins below it and ends at it.
-    ///
-    /// Returns the part before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_share(&self, name: &EndpointName, share: Share) -> Option<Share> {
-        let mut ramps = self.lock();
-        let snapshot = self.inner.current.load_full();
-        let position = snapshot.members().find(name)?;
-        let state = snapshot.members().states.get(position)?;
-        let before = ramps.set_target(state, share);
-        snapshot.note(position, &self.inner.policy);
-        self.announce();
-        Some(before)
-    }
-
-    /// Sets the weight of an endpoint, as an operator or an agent wants it.
-    ///
-    /// Tables are built anew, as by an update of the list; to reduce an endpoint's part
-    /// for a time, [`set_share`](Self::set_share) is cheaper.
-    ///
-    /// Returns the weight before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_weight(&self, name: &EndpointName, weight: Weight) -> Option<Weight> {
-        let _one_at_a_time = self.lock();
-        let members = Arc::clone(self.inner.current.load().members());
-        let mut endpoints = members.endpoints.to_vec();
-        let endpoint = endpoints.get_mut(members.find(name)?)?;
-        let before = endpoint.weight();
-        *endpoint = endpoint.clone().with_weight(weight);
-        self.publish(Arc::new(Members::new(endpoints, members.states.to_vec())));
-        Some(before)
     }
 
     /// Moves slow starts on to `now`; returns when that is to be done next, if any is under way.
@@ -499,6 +423,8 @@ fn why_none(snapshot: &Snapshot, context: &PickContext<'_>) -> PickError {
                 Some(Obstacle::Excluded) => error = PickError::AllTried,
                 Some(
                     Obstacle::Admin(_)
+                    | Obstacle::Agent(_)
+                    | Obstacle::AgentDown
                     | Obstacle::Ejected
                     | Obstacle::Unhealthy
                     | Obstacle::Unknown,

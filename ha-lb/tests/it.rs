@@ -2,6 +2,8 @@
 #![cfg(feature = "http")]
 #![expect(clippy::expect_used, reason = "these are tests, and so are their helpers")]
 
+#[path = "it/agent.rs"]
+mod agent;
 #[cfg(feature = "file")]
 #[path = "it/discovery.rs"]
 mod discovery;
@@ -16,6 +18,8 @@ mod l4;
 mod l7;
 #[path = "it/malformed.rs"]
 mod malformed;
+#[path = "it/marks.rs"]
+mod marks;
 #[path = "it/monitor.rs"]
 mod monitor;
 #[cfg(all(feature = "dns", feature = "file"))]

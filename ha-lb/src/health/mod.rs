@@ -6,6 +6,8 @@
 //!    └───set_health────┘  └── Passed/Failed ─┘      schedule and hysteresis: Schedule, sans I/O
 //! ```
 
+pub mod agent;
+pub mod outlier;
 pub mod schedule;
 
 #[cfg(feature = "http")]

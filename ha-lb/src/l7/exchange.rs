@@ -208,7 +208,15 @@ impl Exchanger {
             }
         };
         let upgrade = request.headers().contains_key(UPGRADE);
-        match self.send(&mut upstream, request, activity).await {
+        let mut closing = pick.closing();
+        let sent = tokio::select! { biased;
+            sent = self.send(&mut upstream, request, activity) => sent,
+            () = &mut closing => {
+                tracing::debug!(backend = %pick.name(), "cut: its sessions are shut");
+                return Err(Miss { status: StatusCode::BAD_GATEWAY, unsent: None });
+            }
+        };
+        match sent {
             Some(Ok(answer)) => {
                 let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
                 if switched && !upgrade {
@@ -223,7 +231,8 @@ impl Exchanger {
                     AnswerBody::text("")
                 } else {
                     let idle = Arc::clone(&self.idle);
-                    AnswerBody::streamed(body, Lease { upstream, pick, idle })
+                    let outcome = Outcome::of_status(head.status.as_u16());
+                    AnswerBody::streamed(body, Lease { upstream, pick, outcome, closing, idle })
                 };
                 Ok(Response::from_parts(head, body))
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ha_core::id::EndpointName;
 use ha_core::time::Instant;
 
-use crate::state::{EndpointState, Share};
+use crate::state::{EndpointState, Share, ShareSource};
 
 /// How often the part is raised during a slow start, at most.
 const STEPS: u32 = 50;
@@ -85,8 +85,8 @@ impl SlowStart {
 /// Which endpoints take a part of their share only, and why.
 #[derive(Debug, Default)]
 pub(super) struct Ramps {
-    /// What was set from outside, where it is not the whole.
-    targets: BTreeMap<EndpointName, Share>,
+    /// What was set from outside and by whom, where it is not the whole.
+    targets: BTreeMap<EndpointName, BTreeMap<ShareSource, Share>>,
     under_way: BTreeMap<EndpointName, (Arc<EndpointState>, Instant)>,
 }
 
@@ -98,19 +98,31 @@ impl Ramps {
     }
 
     /// Sets the part that an endpoint takes apart from slow starts; returns the one before.
-    pub(super) fn set_target(&mut self, state: &Arc<EndpointState>, share: Share) -> Share {
+    pub(super) fn set_target(
+        &mut self,
+        state: &Arc<EndpointState>,
+        source: ShareSource,
+        share: Share,
+    ) -> Share {
         let name = state.name();
-        let before = if share == Share::WHOLE {
-            self.targets.remove(name)
-        } else {
-            self.targets.insert(name.clone(), share)
-        };
-        let before = before.unwrap_or_default();
+        let parts = self.targets.entry(name.clone()).or_default();
+        let before =
+            if share == Share::WHOLE { parts.remove(&source) } else { parts.insert(source, share) };
+        if parts.is_empty() {
+            self.targets.remove(name);
+        }
+        let share = self.cap(name, Share::WHOLE);
         // A slow start that is under way reaches it by its next steps.
         let share =
             if self.under_way.contains_key(name) { share.min(state.share()) } else { share };
         state.set_share(share);
-        before
+        before.unwrap_or_default()
+    }
+
+    /// Forgets endpoints that have left.
+    pub(super) fn retain(&mut self, stays: impl Fn(&EndpointName) -> bool) {
+        self.targets.retain(|name, _| stays(name));
+        self.under_way.retain(|name, _| stays(name));
     }
 
     /// Moves all slow starts on; tells which have moved, and returns when the next step is due.
@@ -131,9 +143,12 @@ impl Ramps {
         (!self.under_way.is_empty()).then(|| now + how.step())
     }
 
+    /// This part, of what all sources together leave of the share.
     fn cap(&self, name: &EndpointName, share: Share) -> Share {
-        let target = self.targets.get(name).copied().unwrap_or_default();
-        let parts = u32::from(share.parts()) * u32::from(target.parts()) / 256;
-        Share::of_parts(u16::try_from(parts).unwrap_or(256))
+        let parts = self.targets.get(name).into_iter().flat_map(BTreeMap::values);
+        parts.fold(share, |product, part| {
+            let parts = u32::from(product.parts()) * u32::from(part.parts()) / 256;
+            Share::of_parts(u16::try_from(parts).unwrap_or(256))
+        })
     }
 }
