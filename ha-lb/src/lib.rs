@@ -59,6 +59,7 @@
 //!
 //! - `tokio` (default): health checks and the TCP proxy on tokio.
 //! - `http`: the HTTP/1.1 proxy and HTTP health checks, on hyper.
+//! - `command`: health checks that are commands.
 //! - `file`: endpoints from a file that is watched, lines or TOML.
 //! - `dns`: endpoints from DNS, addresses and SRV, on hickory-resolver.
 

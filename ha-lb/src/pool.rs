@@ -68,7 +68,7 @@ pub struct Pool {
 #[derive(Debug)]
 struct Inner {
     balancer: Arc<dyn Balancer>,
-    /// As the balancer says once and for all.
+    /// As the balancer or the settings say once and for all.
     latency_decay: Option<Duration>,
     policy: Policy,
     slow_start: Option<SlowStart>,
@@ -100,11 +100,12 @@ impl Pool {
         balancer: Arc<dyn Balancer>,
         policy: Policy,
         slow_start: Option<SlowStart>,
+        latency_decay: Option<Duration>,
         #[cfg(feature = "tokio")] queue: Option<QueueConfig>,
     ) -> Self {
         let empty = Snapshot::new(Arc::new(Members::new(Vec::new(), Vec::new())), &policy);
         let inner = Inner {
-            latency_decay: balancer.measures_latency(),
+            latency_decay: balancer.measures_latency().or(latency_decay),
             balancer,
             policy,
             slow_start,

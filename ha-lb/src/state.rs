@@ -132,6 +132,7 @@ struct Cold {
 /// Who wants to be told of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listener {
+    #[cfg(feature = "tokio")]
     Monitor,
     Outliers,
 }
@@ -377,9 +378,9 @@ impl EndpointState {
     }
 
     /// Has errors told to a listener; `None` to nobody.
-    #[cfg(feature = "tokio")]
     pub(crate) fn listen(&self, who: Listener, sentinel: Option<Arc<Box<dyn Sentinel>>>) {
         match who {
+            #[cfg(feature = "tokio")]
             Listener::Monitor => self.cold.monitor.store(sentinel),
             Listener::Outliers => self.cold.outliers.store(sentinel),
         }

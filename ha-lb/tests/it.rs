@@ -4,6 +4,9 @@
 
 #[path = "it/agent.rs"]
 mod agent;
+#[cfg(all(feature = "command", feature = "file"))]
+#[path = "it/command.rs"]
+mod command;
 #[cfg(feature = "file")]
 #[path = "it/discovery.rs"]
 mod discovery;
@@ -25,7 +28,11 @@ mod monitor;
 #[cfg(all(feature = "dns", feature = "file"))]
 #[path = "it/name_server.rs"]
 mod name_server;
+#[path = "it/outlier.rs"]
+mod outlier;
 #[path = "it/queue.rs"]
 mod queue;
+#[path = "it/script.rs"]
+mod script;
 #[path = "it/support.rs"]
 mod support;

@@ -7,8 +7,12 @@
 //! ```
 
 pub mod agent;
+#[cfg(feature = "command")]
+pub mod command;
 pub mod outlier;
 pub mod schedule;
+#[cfg(feature = "tokio")]
+pub mod script;
 
 #[cfg(feature = "http")]
 pub mod http;

@@ -1,6 +1,7 @@
 //! How a pool is made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_core::config::{ConfigError, Problems};
 
@@ -35,6 +36,7 @@ pub struct PoolBuilder {
     endpoints: Vec<Endpoint>,
     policy: Policy,
     slow_start: Option<SlowStart>,
+    latency_decay: Option<Duration>,
     #[cfg(feature = "tokio")]
     queue: Option<QueueConfig>,
 }
@@ -46,6 +48,7 @@ impl PoolBuilder {
             endpoints: Vec::new(),
             policy: Policy::default(),
             slow_start: None,
+            latency_decay: None,
             #[cfg(feature = "tokio")]
             queue: None,
         }
@@ -102,6 +105,15 @@ impl PoolBuilder {
         self
     }
 
+    /// Has the time of all work measured, whatever the balancer asks for, with a moving average that
+    /// forgets with `decay`. Default: as the balancer asks, with its own decay.
+    ///
+    /// Outlier detection by latency and load reports look at it; it costs two looks at the clock.
+    pub const fn measure_latency(mut self, decay: Duration) -> Self {
+        self.latency_decay = Some(decay);
+        self
+    }
+
     /// Sets how [`Pool::acquire`] waits while every endpoint is full. Default: it does not.
     #[cfg(feature = "tokio")]
     pub const fn queue(mut self, queue: QueueConfig) -> Self {
@@ -128,6 +140,7 @@ impl PoolBuilder {
             self.balancer,
             self.policy,
             self.slow_start,
+            self.latency_decay,
             #[cfg(feature = "tokio")]
             self.queue,
         );

@@ -58,6 +58,15 @@ impl Pool {
         })
     }
 
+    /// As [`eject`](Self::eject) and [`restore`](Self::restore), of an endpoint known by its state.
+    pub(crate) fn set_ejected_of(&self, state: &Arc<EndpointState>, ejected: bool, reason: &str) {
+        let same = |found: &Arc<EndpointState>| Arc::ptr_eq(found, state);
+        self.change_if(state.name(), same, |state| {
+            state.set_reason(reason);
+            state.set_ejected(ejected)
+        });
+    }
+
     /// Sets which part of its share an endpoint takes, until it is set again: as the program
     /// decides. A slow start begins below it and ends at it.
     ///

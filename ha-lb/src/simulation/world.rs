@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ha_core::config::ConfigError;
@@ -12,9 +14,11 @@ use super::report::{Ended, Report};
 use super::{Server, Service, Simulation};
 use crate::algorithm::Algorithm;
 use crate::balancer::PickContext;
+use crate::health::outlier::{Config, Patrol};
 use crate::pick::{Outcome, Pick};
 use crate::pool::Pool;
 use crate::random::{STEP, below, mix};
+use crate::state::faults::Wake;
 
 /// A request that is being worked on or waits.
 struct Request {
@@ -41,6 +45,10 @@ struct World<'a> {
     simulation: &'a Simulation,
     numbers: Numbers,
     pools: Vec<Pool>,
+    /// Those that eject outliers, if clients do.
+    patrols: Vec<Patrol>,
+    /// Whether a run of errors has reached a threshold.
+    struck: Arc<AtomicBool>,
     desks: Vec<Desk>,
     /// Ends of work: the slot of the request.
     ends: BinaryHeap<When>,
@@ -100,10 +108,20 @@ pub(super) fn run(simulation: &Simulation, algorithm: &Algorithm) -> Result<Repo
     };
     let pools = (0..simulation.clients).map(pool).collect::<Result<Vec<_>, ConfigError>>()?;
     let desks = simulation.servers.iter().map(|_| Desk::default()).collect();
+    let struck = Arc::new(AtomicBool::new(false));
+    let wake = Arc::clone(&struck);
+    let wake: Arc<Wake> = Arc::new(move || wake.store(true, Ordering::Relaxed));
+    let patrol = |(pool, config): (&Pool, &Config)| {
+        Patrol::new(pool.clone(), config.clone(), Instant::ZERO, Arc::clone(&wake))
+    };
+    let configs = std::iter::repeat(simulation.outliers.as_ref()).map_while(|config| config);
+    let patrols = pools.iter().zip(configs).map(patrol).collect();
     let mut world = World {
         simulation,
         numbers: Numbers(simulation.seed),
         pools,
+        patrols,
+        struck,
         desks,
         ends: BinaryHeap::new(),
         working: Vec::new(),
@@ -118,6 +136,7 @@ pub(super) fn run(simulation: &Simulation, algorithm: &Algorithm) -> Result<Repo
     for nth in 0..simulation.requests {
         now += millis(world.numbers.exponential(between));
         world.end_until(now);
+        world.watch(now);
         world.arrive(now, nth >= simulation.requests / 10);
     }
     world.end_until(Instant::from_nanos(u64::MAX));
@@ -156,6 +175,18 @@ impl World<'_> {
         }
         if let Some(desk) = self.desks.get_mut(place) {
             desk.most = desk.most.max(desk.waiting.len() + usize::from(desk.busy));
+        }
+    }
+
+    /// Lets the watches on outliers do what is due.
+    fn watch(&mut self, now: Instant) {
+        if self.struck.swap(false, Ordering::Relaxed) {
+            self.patrols.iter_mut().for_each(|patrol| drop(patrol.strike(now)));
+        }
+        for patrol in &mut self.patrols {
+            if patrol.deadline() <= now {
+                drop(patrol.sweep(now));
+            }
         }
     }
 

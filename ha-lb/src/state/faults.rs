@@ -4,14 +4,8 @@
 //! threshold wakes anybody.
 
 use std::fmt;
-#[cfg(feature = "tokio")]
 use std::sync::Arc;
-#[cfg(feature = "tokio")]
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-#[cfg(feature = "tokio")]
-use tokio::sync::Notify;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::Outcome;
 
@@ -112,17 +106,27 @@ pub(crate) trait Sentinel: fmt::Debug + Send + Sync {
 }
 
 /// Wakes a driver whenever a run of errors has grown by its threshold.
-#[cfg(feature = "tokio")]
-#[derive(Debug)]
 pub(crate) struct Tripwire {
     thresholds: Runs,
     /// Which thresholds were reached since the driver looked, as bits.
     tripped: AtomicU8,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
+}
+
+/// What wakes a driver; takes no lock.
+pub(crate) type Wake = dyn Fn() + Send + Sync;
+
+impl fmt::Debug for Tripwire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (thresholds, tripped) = (&self.thresholds, &self.tripped);
+        f.debug_struct("Tripwire")
+            .field("thresholds", thresholds)
+            .field("tripped", tripped)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A kind of runs.
-#[cfg(feature = "tokio")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RunKind {
     Any = 1,
@@ -132,11 +136,9 @@ pub(crate) enum RunKind {
 }
 
 /// Which thresholds were reached.
-#[cfg(feature = "tokio")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tripped(u8);
 
-#[cfg(feature = "tokio")]
 impl Tripped {
     /// Whether that of this kind was.
     pub(crate) const fn has(self, kind: RunKind) -> bool {
@@ -144,15 +146,15 @@ impl Tripped {
     }
 
     /// Whether any was.
+    #[cfg(feature = "tokio")]
     pub(crate) const fn is_any(self) -> bool {
         self.0 != 0
     }
 }
 
-#[cfg(feature = "tokio")]
 impl Tripwire {
     /// Thresholds of 0 wake nobody.
-    pub(crate) const fn new(thresholds: Runs, wake: Arc<Notify>) -> Self {
+    pub(crate) const fn new(thresholds: Runs, wake: Arc<Wake>) -> Self {
         Self { thresholds, tripped: AtomicU8::new(0), wake }
     }
 
@@ -165,7 +167,6 @@ impl Tripwire {
     }
 }
 
-#[cfg(feature = "tokio")]
 impl Sentinel for Arc<Tripwire> {
     fn failed(&self, runs: Runs) {
         let reached = |run: u16, threshold: u16, kind: RunKind| {
@@ -179,7 +180,7 @@ impl Sentinel for Arc<Tripwire> {
             | reached(runs.local, limits.local, RunKind::Local);
         if bits != 0 {
             self.tripped.fetch_or(bits, Ordering::Relaxed);
-            self.wake.notify_one();
+            (self.wake)();
         }
     }
 }

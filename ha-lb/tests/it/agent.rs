@@ -19,7 +19,7 @@ use ha_lb::health::schedule::Pace;
 use ha_lb::health::{FnCheck, Passed, Target};
 use ha_lb::pool::Pool;
 use ha_lb::state::{Admin, EndpointState};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::{Server, nobody};
@@ -93,9 +93,10 @@ async fn an_agent_steers_its_endpoint_beside_the_operator() {
         .with_observer(Arc::clone(&timeline) as _)
         .spawn();
     let snapshot = pool.snapshot();
-    let endpoints = snapshot.iter().map(|(endpoint, _)| match endpoint.name() == &name() {
-        true => endpoint.clone(),
-        false => endpoint.clone().with_tag("agent", gone.as_str()),
+    let endpoints = snapshot.iter().map(|(endpoint, _)| {
+        let is_web = endpoint.name() == &name();
+        let endpoint = endpoint.clone();
+        if is_web { endpoint } else { endpoint.with_tag("agent", gone.as_str()) }
     });
     pool.update(endpoints.collect()).expect("unique");
 
@@ -234,28 +235,67 @@ fn has_haproxy() -> bool {
     found
 }
 
-/// Asks HAProxy's socket, such as for `show servers state`.
-async fn ask_haproxy(socket: &std::path::Path, command: &str) -> String {
-    let mut stream = UnixStream::connect(socket).await.expect("its socket");
-    stream.write_all(format!("{command}\n").as_bytes()).await.expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("answered");
-    text
+/// A running HAProxy whose one server is steered by an agent.
+struct Haproxy {
+    folder: tempfile::TempDir,
+    process: tokio::process::Child,
 }
 
-/// Status, weight and maxconn of the server, as HAProxy's statistics have them.
-async fn seen_by_haproxy(socket: &std::path::Path) -> (String, String, String) {
-    let table = ask_haproxy(socket, "show stat").await;
-    let mut lines = table.lines();
-    let columns: Vec<_> =
-        lines.next().expect("a head").trim_start_matches("# ").split(',').collect();
-    let row = lines.find(|line| line.starts_with("pool,web,")).expect("the server");
-    let row: Vec<_> = row.split(',').collect();
-    let cell = |column: &str| {
-        let position = columns.iter().position(|name| *name == column).expect("a column");
-        row[position].to_owned()
+impl Haproxy {
+    async fn start(agent_port: u16) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "global\n stats socket {} level admin\ndefaults\n timeout connect 1s\n \
+             timeout client 1s\n timeout server 1s\nbackend pool\n server web 127.0.0.1:9 weight \
+             10 maxconn 100 agent-check agent-port {agent_port} agent-inter 10ms agent-send web\\n\n",
+            folder.path().join("socket").display()
+        );
+        let file = folder.path().join("haproxy.cfg");
+        std::fs::write(&file, config).expect("written");
+        let mut command = tokio::process::Command::new("haproxy");
+        command.args(["-db", "-f"]).arg(&file).kill_on_drop(true);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = command.spawn().expect("haproxy starts");
+        while UnixStream::connect(folder.path().join("socket")).await.is_err() {
+            assert!(process.try_wait().expect("a child").is_none(), "haproxy ended");
+            tokio::task::yield_now().await;
+        }
+        Self { folder, process }
+    }
+
+    /// Status, weight and maxconn of the server, as its statistics have them.
+    async fn server(&self) -> (String, String, String) {
+        let stream = UnixStream::connect(self.folder.path().join("socket")).await;
+        let mut stream = stream.expect("its socket");
+        stream.write_all(b"show stat\n").await.expect("sent");
+        let mut table = String::new();
+        stream.read_to_string(&mut table).await.expect("answered");
+        let mut lines = table.lines();
+        let columns = lines.next().expect("a head").trim_start_matches("# ");
+        let row = lines.find(|line| line.starts_with("pool,web,")).expect("the server");
+        let cell = |column: &str| {
+            let mut cells = columns.split(',').zip(row.split(','));
+            cells.find(|(name, _)| *name == column).expect("a column").1.to_owned()
+        };
+        (cell("status"), cell("weight"), cell("slim"))
+    }
+}
+
+/// What the statistics should have.
+fn expected(ours: &AgentState) -> (String, String, String) {
+    let weight = ours.weight().map_or(weight(10), |reported| reported.of(weight(10)));
+    let limit = match ours.max_connections() {
+        None => "100".to_owned(),
+        Some(0) => String::new(),
+        Some(limit) => limit.to_string(),
     };
-    (cell("status"), cell("weight"), cell("slim"))
+    let status = match (ours.admin(), ours.is_down()) {
+        (Admin::Maintenance, _) => "MAINT",
+        (_, true) => "DOWN (agent)",
+        (Admin::Drain, false) => "DRAIN (agent)",
+        (_, false) => "no check",
+    };
+    (status.to_owned(), weight.to_string(), limit)
 }
 
 #[tokio::test]
@@ -265,33 +305,8 @@ async fn haproxy_and_we_make_the_same_of_our_agent() {
         return;
     }
     let (handle, task) = agent().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let socket = folder.path().join("socket");
     let port = handle.local_addr().port();
-    let config = format!(
-        "global\n stats socket {} level admin\ndefaults\n timeout connect 1s\n timeout client 1s\n \
-         timeout server 1s\nbackend pool\n server web 127.0.0.1:9 weight 10 maxconn 100 agent-check \
-         agent-port {port} agent-inter 10ms agent-send web\\n\n",
-        socket.display()
-    );
-    let file = folder.path().join("haproxy.cfg");
-    std::fs::write(&file, config).expect("written");
-    let mut haproxy = tokio::process::Command::new("haproxy")
-        .args(["-db", "-f"])
-        .arg(&file)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("haproxy starts");
-    let mut complaints = BufReader::new(haproxy.stderr.take().expect("piped")).lines();
-    let mut said = String::new();
-    while UnixStream::connect(&socket).await.is_err() {
-        assert!(haproxy.try_wait().expect("a child").is_none(), "haproxy ended: {said}");
-        if let Ok(Ok(Some(line))) = tokio::time::timeout(MS(20), complaints.next_line()).await {
-            said.push_str(&line);
-        }
-    }
+    let mut haproxy = Haproxy::start(port).await;
     let mut ours = AgentState::default();
     let pool = pool_of_two();
     let monitor = Monitor::of_agents(pool.clone(), asks(port)).spawn();
@@ -312,34 +327,20 @@ async fn haproxy_and_we_make_the_same_of_our_agent() {
     ] {
         handle.report(report.clone());
         ours.apply(&report);
-        let weight = ours.weight().map_or(weight(10), |reported| reported.of(weight(10)));
-        let limit = match ours.max_connections() {
-            None => "100".to_owned(),
-            Some(0) => String::new(),
-            Some(limit) => limit.to_string(),
-        };
-        let status = match (ours.admin(), ours.is_down()) {
-            (Admin::Maintenance, _) => "MAINT",
-            (_, true) => "DOWN (agent)",
-            (Admin::Drain, false) => "DRAIN (agent)",
-            (_, false) => "no check",
-        };
-        let expected = (status.to_owned(), weight.to_string(), limit);
-        let mut seen = seen_by_haproxy(&socket).await;
-        for _ in 0..500 {
-            if seen == expected {
+        let mut seen = haproxy.server().await;
+        // HAProxy's next questions are on their way.
+        for _ in 0..2_000 {
+            if seen == expected(&ours) {
                 break;
             }
-            // HAProxy's next question is on its way.
-            let _line = tokio::time::timeout(MS(10), complaints.next_line()).await;
-            seen = seen_by_haproxy(&socket).await;
+            seen = haproxy.server().await;
         }
-        assert_eq!(seen, expected, "after {report}");
+        assert_eq!(seen, expected(&ours), "after {report}");
         let wanted = (ours.effective_admin(), ours.is_down());
         until(&pool, |state| (state.agent_admin(), state.is_agent_down()) == wanted).await;
     }
     monitor.stop().await.expect("no panic").expect("a timer");
-    haproxy.kill().await.expect("killed");
+    haproxy.process.kill().await.expect("killed");
     task.stop().await.expect("no panic");
     drop(TcpStream::connect(handle.local_addr()).await.expect_err("it listens no longer"));
 }

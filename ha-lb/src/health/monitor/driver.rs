@@ -124,8 +124,9 @@ impl Driver {
             self.due.extend(due.map(|due| (due, (key, kind))));
         }
         if let Some(limit) = self.monitor.error_limit {
-            let tripwire = Tripwire::new(limit.thresholds(), Arc::clone(&self.errors));
-            let tripwire = Arc::new(tripwire);
+            let errors = Arc::clone(&self.errors);
+            let wake = Arc::new(move || errors.notify_one());
+            let tripwire = Arc::new(Tripwire::new(limit.thresholds(), wake));
             let sentinel: Box<dyn Sentinel> = Box::new(Arc::clone(&tripwire));
             state.listen(Listener::Monitor, Some(Arc::new(sentinel)));
             slot.tripwire = Some(tripwire);

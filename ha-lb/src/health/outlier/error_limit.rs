@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use crate::health::schedule::OnError;
+#[cfg(feature = "tokio")]
 use crate::state::Runs;
 
 /// Which errors count (HAProxy's `observe`).
@@ -84,6 +85,7 @@ impl ErrorLimit {
     }
 
     /// The run that is watched.
+    #[cfg(feature = "tokio")]
     pub(crate) fn thresholds(self) -> Runs {
         let errors = self.errors.get();
         match self.observe {
