@@ -1,6 +1,7 @@
 //! What a pick costs: each algorithm beside the naive way of doing it, in the same group.
 //!
 //! - `choice/ALGORITHM/N`: what the algorithm itself takes to choose among N endpoints, by health and weight;
+//!   `choice/fixed/N` chooses nothing, so it is what the others have on top of their own work;
 //! - `pick/ALGORITHM/N`: a whole pick through the pool (snapshot, choice, guard that counts up and down);
 //! - `pick-all-cores/ALGORITHM/N`: the same, while every other core picks from the same pool;
 //! - `health/N`: a change of one endpoint's health, with the table of each algorithm in place;
@@ -12,28 +13,31 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ha_core::health::Health;
 use ha_lb::algorithm::Algorithm;
-use ha_lb::balancer::PickContext;
+use ha_lb::balancer::{Balancer, PickContext};
 use ha_lb::endpoint::{Endpoint, Weight};
 use ha_lb::pick::Outcome;
 use ha_lb::pool::Pool;
+use ha_lb::snapshot::{EndpointIndex, Endpoints};
 
 const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
 
-const ALGORITHMS: [&str; 11] = [
+const ALGORITHMS: [&str; 13] = [
     "round-robin",
     "random,draws=1",
     "random",
     "least-connections",
+    "least-time",
     "peak-ewma",
     "source",
     "hash,hash-type=consistent",
     "hash,hash-type=ketama",
+    "hash,hash-type=nginx",
     "hash,hash-type=maglev",
     "hash,hash-type=multi-probe",
     "hash,hash-type=jump",
@@ -47,6 +51,20 @@ fn pool(algorithm: &str, size: u32, weights: u32) -> Option<Pool> {
         Some(Endpoint::new(name, (ip, 80).into()).with_weight(weight))
     });
     Pool::new(&algorithm.parse::<Algorithm>().ok()?, endpoints.collect::<Option<_>>()?).ok()
+}
+
+/// Always the first endpoint: what calling any balancer costs, and making a context for it.
+#[derive(Debug)]
+struct Fixed;
+
+impl Balancer for Fixed {
+    fn name(&self) -> &'static str {
+        "fixed"
+    }
+
+    fn pick(&self, _: &Endpoints, _: &PickContext<'_>) -> Option<EndpointIndex> {
+        Some(EndpointIndex::new(0))
+    }
 }
 
 /// A key and a client, other ones each time.
@@ -69,6 +87,20 @@ fn pick(pool: &Pool, clients: &mut Clients) {
 
 fn choices(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("choice");
+    for size in SIZES {
+        let Some(pool) = pool("round-robin", size, 1) else { continue };
+        let (balancer, snapshot) =
+            (black_box(Arc::new(Fixed) as Arc<dyn Balancer>), pool.snapshot());
+        let Some(endpoints) = snapshot.groups().first() else { continue };
+        let mut clients = Clients(0);
+        group.bench_function(BenchmarkId::new("fixed", size), |bencher| {
+            bencher.iter(|| {
+                let (client, key) = clients.next();
+                let context = PickContext::new().with_client(client).with_hash_key(&key);
+                black_box(balancer.pick(endpoints, &context))
+            });
+        });
+    }
     for (size, algorithm) in SIZES.into_iter().flat_map(|size| ALGORITHMS.map(|a| (size, a))) {
         let (Some(pool), Ok(parsed)) = (pool(algorithm, size, 1), algorithm.parse::<Algorithm>())
         else {

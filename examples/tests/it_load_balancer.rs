@@ -130,8 +130,10 @@ fn ask(from: IpAddr, to: SocketAddr) -> String {
     socket.bind(&SocketAddr::new(from, 0).into()).expect("all of 127.0.0.0/8 is ours");
     socket.connect(&to.into()).expect("it listens");
     let mut answer = String::new();
-    TcpStream::from(socket).read_to_string(&mut answer).expect("an answer");
-    answer
+    match TcpStream::from(socket).read_to_string(&mut answer) {
+        Ok(_) => answer,
+        Err(error) => error.to_string(),
+    }
 }
 
 fn get(to: SocketAddr) -> String {
@@ -270,6 +272,57 @@ fn a_second_signal_does_not_wait_for_connections() {
     program.event("stopped");
     assert_eq!(program.end(), Some(0));
     drop(client);
+}
+
+#[test]
+fn backends_come_from_a_file_that_changes() {
+    let backends = [Backend::tcp(1), Backend::tcp(2)];
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("backends");
+    // It comes as a whole, as people who replace files in use do it.
+    let write = |backend: &Backend| {
+        let new = folder.path().join("new");
+        std::fs::write(&new, format!("{}\n", backend.address)).expect("written");
+        std::fs::rename(&new, &file).expect("renamed");
+    };
+    write(&backends[0]);
+    let source = format!("file:{}", file.display());
+    let program = Program::start(&["--listen", "127.0.0.1:0", "--discover", &source]);
+    let reaches = |expected: &str| {
+        // Until then the pool is empty, or still has the other one.
+        while ask(Ipv4Addr::LOCALHOST.into(), program.listen) != expected {}
+    };
+    reaches("1");
+    write(&backends[1]);
+    reaches("2");
+    program.signal(Signal::TERM);
+    assert_eq!(program.end(), Some(0));
+}
+
+#[test]
+fn a_cookie_brings_clients_back_whatever_the_algorithm() {
+    let backends = [Backend::http(1), Backend::http(2)];
+    let list = list(&backends);
+    let args = ["--listen", "127.0.0.1:0", "--mode", "http", "--backends", &list];
+    let program = Program::start(&[&args[..], &["--cookie", "SERVERID"]].concat());
+    let ask = |cookie: &str| {
+        let mut stream = TcpStream::connect(program.listen).expect("it listens");
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{cookie}\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.to_lowercase()
+    };
+    let first = ask("");
+    let (_, set) = first.split_once("set-cookie: ").expect("a cookie");
+    let (cookie, _) = set.split_once(';').expect("attributes");
+    let cookie = format!("Cookie: {}\r\n", cookie.replace("serverid", "SERVERID"));
+    let body = |answer: &str| answer.rsplit_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    for _ in 0..4 {
+        assert_eq!(body(&ask(&cookie)), body(&first));
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.end(), Some(0));
 }
 
 #[test]

@@ -53,9 +53,10 @@ pub trait Balancer: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether what is prepared depends on which endpoints are usable: it is then prepared anew when
-    /// that changes. Default: false.
-    fn follows_health(&self) -> bool {
+    /// Whether what is prepared for this group depends on which of its endpoints are usable: it is
+    /// then prepared anew when that changes. Default: false.
+    fn follows_health(&self, endpoints: &Endpoints) -> bool {
+        let _: &Endpoints = endpoints;
         false
     }
 
@@ -121,8 +122,8 @@ macro_rules! forward {
             fn book(&self, endpoints: &Endpoints) -> Option<Arc<dyn LoadBook>> {
                 (**self).book(endpoints)
             }
-            fn follows_health(&self) -> bool {
-                (**self).follows_health()
+            fn follows_health(&self, endpoints: &Endpoints) -> bool {
+                (**self).follows_health(endpoints)
             }
             fn affinity(&self, context: &PickContext<'_>) -> Option<u64> {
                 (**self).affinity(context)

@@ -25,6 +25,7 @@ pub struct PickContext<'a> {
     hash_key: Option<&'a [u8]>,
     excluded: &'a [Arc<EndpointState>],
     preferred: Option<&'a EndpointName>,
+    stick_key: Option<&'a [u8]>,
     now: Option<Instant>,
 }
 
@@ -32,7 +33,14 @@ impl<'a> PickContext<'a> {
     /// Nothing is known.
     #[must_use]
     pub const fn new() -> Self {
-        Self { client: None, hash_key: None, excluded: &[], preferred: None, now: None }
+        Self {
+            client: None,
+            hash_key: None,
+            excluded: &[],
+            preferred: None,
+            stick_key: None,
+            now: None,
+        }
     }
 
     /// Sets who asks; hashing by source uses it.
@@ -68,6 +76,20 @@ impl<'a> PickContext<'a> {
     #[must_use]
     pub const fn preferred(&self) -> Option<&'a EndpointName> {
         self.preferred
+    }
+
+    /// Sets who is to stay with one endpoint, in a pool with a
+    /// [stick table](crate::pool::PoolBuilder::stick_table): the table knows who had which.
+    #[must_use]
+    pub const fn with_stick_key(mut self, key: &'a [u8]) -> Self {
+        self.stick_key = Some(key);
+        self
+    }
+
+    /// Who is to stay with one endpoint.
+    #[must_use]
+    pub const fn stick_key(&self) -> Option<&'a [u8]> {
+        self.stick_key
     }
 
     /// Sets what time it is, for a program that has just looked at the clock, or has one of its own.

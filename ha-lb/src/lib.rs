@@ -47,7 +47,7 @@
 //! HAProxy's where it has them, and each setting names its HAProxy counterpart; hashing places every key
 //! exactly as HAProxy does, but all backups are used at once (`option allbackups`), and a pool without
 //! a health check trusts every endpoint. Priority levels, zones and panic are Envoy's. There is no TLS and
-//! no HTTP/2; the proxies do not use the queue for a full pool and the cookies yet (they answer 503).
+//! no HTTP/2 in the proxies.
 //!
 //! # Guarantees and their limits
 //!

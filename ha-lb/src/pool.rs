@@ -4,13 +4,11 @@ mod builder;
 mod live;
 mod ramp;
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ha_core::config::{ConfigError, Problems};
+use ha_core::config::ConfigError;
 use ha_core::health::Health;
 use ha_core::id::EndpointName;
 use ha_core::time::{BootClock, Clock, Instant};
@@ -30,7 +28,8 @@ use crate::pick::{Explanation, Pick, PickError, in_words};
 use crate::queue::{Queue, QueueConfig};
 use crate::random;
 use crate::snapshot::{EndpointIndex, Endpoints, Members, Obstacle, Policy, Snapshot};
-use crate::state::{EndpointState, ShareSource};
+use crate::state::EndpointState;
+use crate::stick::StickTable;
 
 /// The most endpoints a pool takes: a list beyond it is a mistake of whoever made it.
 pub const MAX_ENDPOINTS: usize = 1 << 20;
@@ -72,6 +71,7 @@ struct Inner {
     latency_decay: Option<Duration>,
     policy: Policy,
     slow_start: Option<SlowStart>,
+    stick_table: Option<StickTable>,
     current: ArcSwap<Snapshot>,
     /// Taken by changes, so that they follow each other; never by picks.
     changes: Mutex<Ramps>,
@@ -101,14 +101,16 @@ impl Pool {
         policy: Policy,
         slow_start: Option<SlowStart>,
         latency_decay: Option<Duration>,
+        stick_table: Option<StickTable>,
         #[cfg(feature = "tokio")] queue: Option<QueueConfig>,
     ) -> Self {
-        let empty = Snapshot::new(Arc::new(Members::new(Vec::new(), Vec::new())), &policy);
+        let empty = Snapshot::new(Arc::new(Members::empty()), &policy);
         let inner = Inner {
             latency_decay: balancer.measures_latency().or(latency_decay),
             balancer,
             policy,
             slow_start,
+            stick_table,
             current: ArcSwap::from_pointee(empty),
             changes: Mutex::new(Ramps::default()),
             #[cfg(feature = "tokio")]
@@ -125,6 +127,32 @@ impl Pool {
     ///
     /// [`PickError`] says why there is none.
     pub fn pick(&self, context: &PickContext<'_>) -> Result<Pick, PickError> {
+        match (&self.inner.stick_table, context.stick_key()) {
+            (Some(table), Some(key)) => self.pick_sticky(table, key, context),
+            _ => self.pick_any(context),
+        }
+    }
+
+    fn pick_sticky(
+        &self,
+        table: &StickTable,
+        key: &[u8],
+        context: &PickContext<'_>,
+    ) -> Result<Pick, PickError> {
+        let now = context.now();
+        let known = table.get(key, now);
+        let with_known = match (context.preferred(), &known) {
+            (None, Some(name)) => context.with_preferred(name),
+            _ => *context,
+        };
+        let pick = self.pick_any(&with_known)?;
+        if known.as_ref() != Some(pick.name()) {
+            table.set(key, pick.name(), now);
+        }
+        Ok(pick)
+    }
+
+    fn pick_any(&self, context: &PickContext<'_>) -> Result<Pick, PickError> {
         let snapshot = self.inner.current.load();
         if let Some(pick) =
             context.preferred().and_then(|name| self.again(&snapshot, name, context))
@@ -233,6 +261,12 @@ impl Pool {
         timed.unwrap_or(Err(PickError::QueueTimeout))
     }
 
+    /// The table of who had which endpoint, if there is one.
+    #[must_use]
+    pub fn stick_table(&self) -> Option<&StickTable> {
+        self.inner.stick_table.as_ref()
+    }
+
     /// How many wait for an endpoint that has room.
     #[cfg(feature = "tokio")]
     #[must_use]
@@ -284,23 +318,10 @@ impl Pool {
     /// When a name occurs twice or there are more than [`MAX_ENDPOINTS`]; the list is then
     /// unchanged.
     pub fn update(&self, endpoints: Vec<Endpoint>) -> Result<(), ConfigError> {
-        check(&endpoints)?;
         let mut ramps = self.lock();
         let old = self.inner.current.load_full();
-        let states = endpoints.iter().map(|endpoint| {
-            let known = old.find(endpoint.name()).map(|(_, state)| state);
-            let known = known.filter(|state| state.address() == endpoint.address());
-            let state = known.map_or_else(
-                || Arc::new(EndpointState::new(endpoint.name().clone(), endpoint.address())),
-                Arc::clone,
-            );
-            state.set_limit(endpoint.max_connections().map_or(0, NonZeroU32::get));
-            ramps.set_target(&state, ShareSource::Agent, state.agent_share(endpoint.weight()));
-            state
-        });
-        let states = states.collect();
-        let members = Arc::new(Members::new(endpoints, states));
-        ramps.retain(|name| members.find(name).is_some());
+        let members = Arc::new(old.members().replaced(endpoints)?);
+        ramps.follow(&members);
         self.publish(members);
         Ok(())
     }
@@ -374,7 +395,9 @@ impl Pool {
             ramps.begin(state, BootClock::new().now(), slow_start);
         }
         let changed = snapshot.note(position, &self.inner.policy);
-        if changed && self.inner.balancer.follows_health() {
+        let group = snapshot.place(position).map(|(group, _)| group);
+        let follows = |group| self.inner.balancer.follows_health(group);
+        if changed && group.is_some_and(follows) {
             self.publish(Arc::clone(snapshot.members()));
         } else {
             self.announce();
@@ -434,19 +457,4 @@ fn why_none(snapshot: &Snapshot, context: &PickContext<'_>) -> PickError {
         }
     }
     error
-}
-
-fn check(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
-    let mut problems = Problems::new();
-    if endpoints.len() > MAX_ENDPOINTS {
-        problems.add("backends", endpoints.len(), format!("at most {MAX_ENDPOINTS}"));
-    }
-    let mut names = BTreeMap::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        if let Some(first) = names.insert(endpoint.name(), index) {
-            let allowed = format!("every name once; backends[{first}] has it already");
-            problems.add(format!("backends[{index}].name"), endpoint.name(), allowed);
-        }
-    }
-    problems.into_result(())
 }

@@ -2,6 +2,7 @@
 
 mod bits;
 mod group;
+mod members;
 mod policy;
 
 use std::sync::Arc;
@@ -11,37 +12,11 @@ use ha_core::id::EndpointName;
 
 pub(crate) use self::group::Obstacle;
 pub use self::group::{EndpointIndex, Endpoints, Prepared};
+pub(crate) use self::members::Members;
 pub(crate) use self::policy::Policy;
 
 use crate::endpoint::Endpoint;
 use crate::state::EndpointState;
-
-/// The list, shared by all snapshots between two updates of the list.
-#[derive(Debug)]
-pub(crate) struct Members {
-    pub(crate) endpoints: Box<[Endpoint]>,
-    pub(crate) states: Box<[Arc<EndpointState>]>,
-    /// Positions in the list, ordered by name.
-    by_name: Box<[u32]>,
-}
-
-impl Members {
-    /// A list of at most 2^32 endpoints of different names, with the state of each.
-    pub(crate) fn new(endpoints: Vec<Endpoint>, states: Vec<Arc<EndpointState>>) -> Self {
-        let name = |position: &u32| endpoints.get(*position as usize).map(Endpoint::name);
-        let mut by_name: Vec<u32> =
-            (0..u32::try_from(endpoints.len()).unwrap_or(u32::MAX)).collect();
-        by_name.sort_by_key(name);
-        Self { by_name: by_name.into(), endpoints: endpoints.into(), states: states.into() }
-    }
-
-    /// The position of a name in the list.
-    pub(crate) fn find(&self, name: &EndpointName) -> Option<usize> {
-        let at = |position: &u32| self.endpoints.get(*position as usize).map(Endpoint::name);
-        let found = self.by_name.binary_search_by_key(&Some(name), at).ok()?;
-        self.by_name.get(found).map(|position| *position as usize)
-    }
-}
 
 /// A snapshot of a pool: the endpoints in the order of the list, and the groups that they make.
 ///

@@ -9,7 +9,7 @@ mod share;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -118,12 +118,12 @@ struct Cold {
     /// All measured times together, in ns.
     busy: AtomicU64,
     timed: AtomicU64,
-    /// As the list has it; 0 is none.
-    limit: AtomicU32,
     agent: AgentWord,
     /// Why the health is what it is.
     reason: Mutex<Arc<str>>,
     sessions: Sessions,
+    /// Where it is on a ring; made when a ring asks for it.
+    points: OnceLock<Box<[u32]>>,
     /// Who is told of errors: a watch on outliers, a monitor.
     outliers: ArcSwapOption<Box<dyn Sentinel>>,
     monitor: ArcSwapOption<Box<dyn Sentinel>>,
@@ -287,6 +287,14 @@ impl EndpointState {
         self.hot.latency.last()
     }
 
+    /// Whether a connection more would wait less here than at `other`, by latency and connections;
+    /// `None` if one of them was never measured.
+    pub(crate) fn is_quicker_than(&self, other: &Self, decay: Duration) -> Option<bool> {
+        #[expect(clippy::cast_precision_loss, reason = "a cost to compare by")]
+        let queue = |state: &Self| (u64::from(state.connections()) + 1) as f32;
+        self.hot.latency.is_below(queue(self), &other.hot.latency, queue(other), decay)
+    }
+
     /// Why its health is what it is, in words.
     #[must_use]
     pub fn reason(&self) -> Arc<str> {
@@ -405,21 +413,25 @@ impl EndpointState {
         self.cold.timed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets the limit of the list; the agent's goes before it.
-    pub(crate) fn set_limit(&self, limit: u32) {
-        self.cold.limit.store(limit, Ordering::Relaxed);
-        let limit = self.cold.agent.max_connections().unwrap_or(limit);
-        self.hot.limit.store(limit, Ordering::Relaxed);
+    /// Its points on a ring, worked out once: they follow from its address alone.
+    pub(crate) fn points(&self, work_out: impl FnOnce() -> Box<[u32]>) -> &[u32] {
+        self.cold.points.get_or_init(work_out)
     }
 
-    /// Takes over what the agent reports; returns whether the weight is another one.
-    pub(crate) fn set_agent(&self, agent: &AgentState) -> bool {
-        let bits = |admin| Some(agent::with_agent(admin, agent));
+    /// Sets the limit of the list; the agent's goes before it.
+    pub(crate) fn set_limit(&self, listed: u32) {
+        let reported = agent::has_limit(self.hot.admin.load(Ordering::Relaxed));
+        let reported = if reported { self.cold.agent.max_connections() } else { None };
+        self.hot.limit.store(reported.unwrap_or(listed), Ordering::Relaxed);
+    }
+
+    /// Takes over what the agent reports; its limit and weight count once the list's are
+    /// set anew.
+    pub(crate) fn set_agent(&self, agent: &AgentState) {
+        self.cold.agent.set(agent);
+        let bits = |word| Some(agent::with_agent(word, agent));
         // It never gives up: `bits` always has an answer.
         self.hot.admin.fetch_update(Ordering::Relaxed, Ordering::Relaxed, bits).unwrap_or_default();
-        let changed = self.cold.agent.set(agent);
-        self.set_limit(self.cold.limit.load(Ordering::Relaxed));
-        changed
     }
 
     /// The weight of an endpoint whose list says `listed`: a larger one, if its agent says so.

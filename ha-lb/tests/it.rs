@@ -34,5 +34,7 @@ mod outlier;
 mod queue;
 #[path = "it/script.rs"]
 mod script;
+#[path = "it/sticky.rs"]
+mod sticky;
 #[path = "it/support.rs"]
 mod support;

@@ -177,7 +177,7 @@ impl Balancer for LeastConnections {
             let Load { connections, weight } = Load::of(endpoints, index);
             (connections << 9) / weight
         };
-        least_of(endpoints, context, &book.tree, self.turn.take(), load)
+        least_of(endpoints, context, &book.tree, self.turn.count(), load)
     }
 
     fn prepare(&self, endpoints: &Endpoints) {

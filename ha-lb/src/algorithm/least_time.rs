@@ -64,7 +64,7 @@ impl Balancer for LeastTime {
             let weight = f32::from(endpoints.weight(index).max(1));
             endpoints.state(index).map_or(f32::MAX, |state| last_cost(state) / weight)
         };
-        let turn = self.turn.take();
+        let turn = self.turn.count();
         // Averages decay with time: each pick looks at one endpoint anew, or one that was slow once
         // would never get work again.
         let looked_at = turn.checked_rem(endpoints.len())?;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 use std::str::FromStr;
 
-use ha_core::config::ConfigError;
+use ha_core::config::{ConfigError, Problems};
 
 use super::Algorithm;
 use super::hash::{Function, HashConfig, Key, Method, UriKey};
@@ -115,6 +115,31 @@ fn failback(options: &mut Options<'_>) -> Result<Failback, ConfigError> {
         Some("never") => Ok(Failback::Never),
         Some(other) => Err(ConfigError::new("algorithm.failback", other, "always or never")),
     }
+}
+
+/// Reads what requests are told apart by, as the algorithms that hash are written.
+pub(super) fn key_alone(text: &str) -> Result<Key, ConfigError> {
+    let allowed = "source, uri[,len=N][,depth=N][,whole=true|false], query,name=PARAMETER, \
+                   header,name=HEADER or cookie,name=COOKIE";
+    let mut parts = text.split(',');
+    let name = parts.next().unwrap_or_default();
+    let wrong = |error: &ConfigError| renamed(error, "key");
+    let mut options = Options::read(parts, text).map_err(|error| wrong(&error))?;
+    let key = key(name, &mut options).map_err(|error| wrong(&error))?;
+    let key = key.filter(|key| *key != Key::Bytes);
+    let key = key.ok_or_else(|| ConfigError::new("key", text, allowed))?;
+    options.none_left(name).map_err(|error| wrong(&error))?;
+    Ok(key)
+}
+
+/// The same problems of something that is not an algorithm.
+fn renamed(error: &ConfigError, name: &str) -> ConfigError {
+    let mut problems = Problems::new();
+    for problem in error.problems() {
+        let path = problem.path.replacen("algorithm", name, 1);
+        problems.add(path, &problem.value, problem.allowed.clone());
+    }
+    problems.into_result(()).err().unwrap_or_else(|| error.clone())
 }
 
 /// What an algorithm of this name places by; `None` if it is none that hashes.

@@ -15,6 +15,7 @@ use crate::algorithm::least_time::{DECAY, cost};
 use crate::algorithm::random::{Alias, Drawn, Numbers};
 use crate::balancer::{Balancer, PickContext};
 use crate::snapshot::{EndpointIndex, Endpoints};
+use crate::state::EndpointState;
 
 /// The less costly of two endpoints that are drawn by weight, by latency and connections.
 #[derive(Debug)]
@@ -56,13 +57,13 @@ impl Balancer for PeakEwma {
         if one == other {
             return Some(one);
         }
-        let now = context.now();
-        let cost = |index| {
-            endpoints
-                .state(index)
-                .map_or(f32::MAX, |state| cost(state.latency(now, DECAY), state.connections()))
-        };
-        Some(if cost(other) < cost(one) { other } else { one })
+        // As both decay alike, which one is the less costly does not depend on what time it is.
+        let (one_state, other_state) = (endpoints.state(one)?, endpoints.state(other)?);
+        let cheaper = other_state.is_quicker_than(one_state, DECAY).unwrap_or_else(|| {
+            let cost = |state: &EndpointState| cost(state.last_latency(), state.connections());
+            cost(other_state) < cost(one_state)
+        });
+        Some(if cheaper { other } else { one })
     }
 
     fn prepare(&self, endpoints: &Endpoints) {

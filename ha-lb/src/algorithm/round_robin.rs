@@ -5,7 +5,7 @@
 //! The aim is that of nginx's smooth weighted round robin (`ngx_http_upstream_round_robin.c`) and
 //! HAProxy's `roundrobin`: exact shares over a cycle, and no bursts within it. nginx compares all
 //! endpoints at every pick; here the cycle is laid down when the pool changes, so that a pick is one
-//! atomic addition: endpoints of equal weight form a class, the classes are merged by earliest
+//! step: endpoints of equal weight form a class, the classes are merged by earliest
 //! deadline (Liu and Layland 1973; Demers, Keshav, Shenker 1989), the members of a class take turns.
 //!
 //! An endpoint that takes no work forfeits its turn: the others keep their shares among them, and
@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::algorithm::turn::Turn;
 use crate::balancer::{Balancer, PickContext};
-use crate::random::mix;
 use crate::snapshot::{EndpointIndex, Endpoints};
 
 /// The longest cycle: 16 MiB. Longer ones (many endpoints with coprime weights) have their weights
@@ -28,7 +27,7 @@ const MAX_CYCLE: u64 = 1 << 22;
 /// are down, full, or at a small part of their share.
 const MAX_SKIPS: usize = 32;
 
-/// Smooth weighted round robin; one atomic addition a pick.
+/// Smooth weighted round robin; one step a pick.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turn: Turn,
@@ -53,15 +52,13 @@ impl Balancer for RoundRobin {
 
     fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
         let schedule = endpoints.prepared(|_: &Schedule| true, || schedule(endpoints));
-        let mut turn = 0;
         for _ in 0..MAX_SKIPS {
-            turn = self.turn.take();
-            let index = *schedule.0.get(turn.checked_rem(schedule.0.len())?)?;
-            if endpoints.accepts(index, context, mix_turn(turn)) {
+            let index = *schedule.0.get(self.turn.take(schedule.0.len())?)?;
+            if endpoints.accepts_by(index, context, || self.turn.salt()) {
                 return Some(index);
             }
         }
-        endpoints.scan(mix_turn(turn), context)
+        endpoints.scan(self.turn.salt(), context)
     }
 
     fn prepare(&self, endpoints: &Endpoints) {
@@ -73,10 +70,6 @@ impl Balancer for RoundRobin {
         let turns = schedule.0.iter().filter(|index| **index == picked).count();
         format!("its turn: {turns} of the {} in a cycle", schedule.0.len())
     }
-}
-
-fn mix_turn(turn: usize) -> u64 {
-    mix(u64::try_from(turn).unwrap_or_default())
 }
 
 /// The weights of all endpoints divided by their greatest common divisor, and halved until the

@@ -7,24 +7,19 @@
 //! whole share at once. Choose it to send the same requests in the same order as HAProxy, else
 //! [`round_robin`](super::round_robin).
 
-use crate::algorithm::hash::map;
+use crate::algorithm::hash::Map;
 use crate::algorithm::turn::Turn;
 use crate::balancer::{Balancer, PickContext};
-use crate::random::mix;
 use crate::snapshot::{EndpointIndex, Endpoints};
 
 /// How many turns a pick looks at before any usable endpoint will do.
 const MAX_SKIPS: usize = 32;
 
-/// Round robin in HAProxy's order; one atomic addition a pick.
+/// Round robin in HAProxy's order; one step a pick.
 #[derive(Debug, Default)]
 pub struct StaticRoundRobin {
     turn: Turn,
 }
-
-/// The slots.
-#[derive(Debug)]
-struct Slots(Box<[EndpointIndex]>);
 
 impl StaticRoundRobin {
     /// Starts with the first slot.
@@ -40,28 +35,27 @@ impl Balancer for StaticRoundRobin {
     }
 
     fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
-        let slots = endpoints.prepared(|_: &Slots| true, || Slots(map(endpoints)));
-        let mut turn = 0;
+        let map = endpoints.prepared(|_: &Map| true, || Map::new(endpoints));
         for _ in 0..MAX_SKIPS {
-            turn = self.turn.take();
-            let index = *slots.0.get(turn.checked_rem(slots.0.len())?)?;
+            let index = map.get(self.turn.take(map.len(endpoints))?, endpoints);
+            let Some(index) = index else { continue };
             if endpoints.admits(index, context) {
                 return Some(index);
             }
         }
-        endpoints.scan(mix(u64::try_from(turn).unwrap_or_default()), context)
+        endpoints.scan(self.turn.salt(), context)
     }
 
     fn prepare(&self, endpoints: &Endpoints) {
-        endpoints.prepared(|_: &Slots| true, || Slots(map(endpoints)));
+        endpoints.prepared(|_: &Map| true, || Map::new(endpoints));
     }
 
-    fn follows_health(&self) -> bool {
-        true
+    fn follows_health(&self, endpoints: &Endpoints) -> bool {
+        endpoints.prepared(|_: &Map| true, || Map::new(endpoints)).follows_health()
     }
 
     fn explain(&self, endpoints: &Endpoints, _: &PickContext<'_>, _: EndpointIndex) -> String {
-        let slots = endpoints.prepared(|_: &Slots| true, || Slots(map(endpoints)));
-        format!("its turn among {} slots", slots.0.len())
+        let map = endpoints.prepared(|_: &Map| true, || Map::new(endpoints));
+        format!("its turn among {} slots", map.len(endpoints))
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ha_core::config::{ConfigError, Problems};
 
+use crate::algorithm::hash::Key;
 use crate::proxy;
+use crate::stick::Cookie;
 
 /// Settings of an HTTP proxy: those of every proxy, and its own.
 ///
@@ -33,6 +35,8 @@ pub struct ConfigBuilder {
     response_timeout: Duration,
     idle_connections: usize,
     idle_time: Duration,
+    cookie: Option<Cookie>,
+    stick_on: Key,
 }
 
 impl ConfigBuilder {
@@ -79,6 +83,24 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets a cookie that has a client come back to the endpoint that it had. Default: none.
+    ///
+    /// HAProxy's `cookie NAME insert indirect`, `prefix` or `rewrite`. An answer that sets it is
+    /// marked `Cache-Control: private` (HAProxy's `nocache`), so that no cache gives it to others.
+    pub fn cookie(mut self, cookie: Cookie) -> Self {
+        self.cookie = Some(cookie);
+        self
+    }
+
+    /// Sets what stays with one endpoint, if the pool has a
+    /// [stick table](crate::pool::PoolBuilder::stick_table). Default: the client's address.
+    ///
+    /// HAProxy's `stick on`. Requests that do not have it are picked for as any other.
+    pub fn stick_on(mut self, key: Key) -> Self {
+        self.stick_on = key;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -121,6 +143,8 @@ impl Config {
             response_timeout: Duration::from_mins(1),
             idle_connections: 64,
             idle_time: Duration::from_secs(5),
+            cookie: None,
+            stick_on: Key::Source,
         }
     }
 
@@ -152,6 +176,18 @@ impl Config {
     #[must_use]
     pub const fn idle_connections(&self) -> usize {
         self.inner.idle_connections
+    }
+
+    /// The cookie that has a client come back to its endpoint.
+    #[must_use]
+    pub const fn cookie(&self) -> Option<&Cookie> {
+        self.inner.cookie.as_ref()
+    }
+
+    /// What stays with one endpoint, if the pool has a stick table.
+    #[must_use]
+    pub const fn stick_on(&self) -> &Key {
+        &self.inner.stick_on
     }
 
     /// How long an idle connection to an endpoint is kept.

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ha_core::id::EndpointName;
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
@@ -19,17 +20,36 @@ use super::connection::{Activity, Upgraded};
 use super::headers;
 use super::idle::IdlePool;
 use super::upstream::{RequestBody, SendError, Upstream};
+use crate::algorithm::hash::Key;
+use crate::balancer::PickContext;
 use crate::l4::Buffers;
 use crate::pick::{Outcome, Pick};
 use crate::pool::Pool;
-use crate::proxy::{Dialer, Phase, Shared, connect, count};
+use crate::proxy::{Dialer, PRIORITY, Phase, Shared, address_bytes, connect, count};
 use crate::state::EndpointState;
 
-/// Who has sent a request, and what it is placed by.
+/// Who has sent a request, what it is placed by, and who is to stay with one endpoint.
 #[derive(Debug)]
 struct Sender {
     client: IpAddr,
     key: Vec<u8>,
+    stick_key: Vec<u8>,
+    /// The endpoint that its cookie names.
+    known: Option<EndpointName>,
+}
+
+impl Sender {
+    fn context(&self) -> PickContext<'_> {
+        let context = PickContext::new().with_client(self.client).with_hash_key(&self.key);
+        let context = match &*self.stick_key {
+            [] => context,
+            key => context.with_stick_key(key),
+        };
+        match &self.known {
+            Some(name) => context.with_preferred(name),
+            None => context,
+        }
+    }
 }
 
 /// What all connections of a proxy share: how a request becomes an answer.
@@ -119,9 +139,8 @@ impl Exchanger {
         let (mut head, body) = request.into_parts();
         let mut answer = match headers::vet(&head) {
             Ok(()) => {
-                let key = self.dialer.pool.key().map(|key| headers::key(&head, key));
+                let sender = self.sender(&mut head, client);
                 headers::forward_request(&mut head, client);
-                let sender = Sender { client, key: key.unwrap_or_default() };
                 self.forward(Message::new(head, body), &sender, activity).await
             }
             Err((status, text)) => {
@@ -138,6 +157,19 @@ impl Exchanger {
         answer
     }
 
+    /// What is known of the sender of a request; takes from the head what the endpoint is not to see.
+    fn sender(&self, head: &mut request::Parts, client: IpAddr) -> Sender {
+        let key = self.dialer.pool.key().map(|key| headers::key(head, key)).unwrap_or_default();
+        let stick_key = match (self.dialer.pool.stick_table(), self.config.stick_on()) {
+            (None, _) => Vec::new(),
+            (Some(_), Key::Source) => address_bytes(client),
+            (Some(_), key) => headers::key(head, key),
+        };
+        let cookie = self.config.cookie();
+        let known = cookie.and_then(|cookie| headers::take_cookie(&mut head.headers, cookie));
+        Sender { client, key, stick_key, known }
+    }
+
     async fn forward(
         &self,
         mut message: Message,
@@ -149,7 +181,8 @@ impl Exchanger {
         let mut status = StatusCode::BAD_GATEWAY;
         for attempt in 0..=self.dialer.retries {
             let Some(request) = message.take() else { break };
-            let pick = match self.dialer.pick(sender.client, &sender.key, &tried) {
+            let context = sender.context().with_excluded(&tried);
+            let pick = match self.dialer.pool.acquire(&context, PRIORITY).await {
                 Ok(pick) => pick,
                 Err(_) if attempt > 0 => break,
                 Err(error) => {
@@ -161,7 +194,13 @@ impl Exchanger {
             let was_kept = kept.is_some();
             let state = Arc::clone(pick.state());
             let miss = match self.attempt(kept, pick, request, activity).await {
-                Ok(answer) => return answer,
+                Ok(mut answer) => {
+                    if let Some(cookie) = self.config.cookie() {
+                        let known = sender.known.as_ref();
+                        headers::set_cookie(answer.headers_mut(), cookie, known, state.name());
+                    }
+                    return answer;
+                }
                 Err(miss) => miss,
             };
             status = miss.status;

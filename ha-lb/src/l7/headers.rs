@@ -2,15 +2,17 @@
 
 use std::net::IpAddr;
 
+use ha_core::id::EndpointName;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Uri, Version};
 
 use crate::algorithm::hash::{Key, cookie, query_parameter};
+use crate::stick::{Cookie, CookieMode};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -49,6 +51,60 @@ pub(super) fn key(head: &request::Parts, key: &Key) -> Vec<u8> {
         }
     };
     bytes.unwrap_or_default().to_vec()
+}
+
+/// The endpoint that a client's cookie names; takes from the head what the endpoint is not to see.
+pub(super) fn take_cookie(headers: &mut HeaderMap, cookie: &Cookie) -> Option<EndpointName> {
+    // RFC 6265 §5.4 allows one header; some clients send more.
+    let texts: Vec<&str> =
+        headers.get_all(COOKIE).iter().map(HeaderValue::to_str).collect::<Result<_, _>>().ok()?;
+    if texts.is_empty() {
+        return None;
+    }
+    let found = cookie.read(&texts.join("; "));
+    match found.forward.map(HeaderValue::try_from) {
+        Some(Ok(rest)) => {
+            headers.insert(COOKIE, rest);
+        }
+        // Nothing is left; what was a header before can be one again, so an error is not reached.
+        None | Some(Err(_)) => {
+            headers.remove(COOKIE);
+        }
+    }
+    found.endpoint
+}
+
+/// Has the client remember the endpoint that answered, unless it does already.
+pub(super) fn set_cookie(
+    headers: &mut HeaderMap,
+    cookie: &Cookie,
+    known: Option<&EndpointName>,
+    answered: &EndpointName,
+) {
+    match cookie.mode() {
+        CookieMode::Insert => {
+            if known != Some(answered)
+                && let Ok(set) = HeaderValue::try_from(cookie.set(answered))
+            {
+                headers.append(SET_COOKIE, set);
+                headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+            }
+        }
+        CookieMode::Prefix | CookieMode::Rewrite => {
+            let named = |value: &HeaderValue| {
+                let set = cookie.rewrite(value.to_str().ok()?, answered)?;
+                HeaderValue::try_from(set).ok()
+            };
+            let before: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
+            if before.iter().any(|value| named(value).is_some()) {
+                headers.remove(SET_COOKIE);
+                for value in before {
+                    headers.append(SET_COOKIE, named(&value).unwrap_or(value));
+                }
+                headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+            }
+        }
+    }
 }
 
 /// Makes the head that goes to the endpoint.

@@ -11,6 +11,7 @@ use crate::endpoint::Endpoint;
 #[cfg(feature = "tokio")]
 use crate::queue::QueueConfig;
 use crate::snapshot::Policy;
+use crate::stick::StickTable;
 
 /// Makes a [`Pool`]; see [`Pool::builder`].
 ///
@@ -37,6 +38,7 @@ pub struct PoolBuilder {
     policy: Policy,
     slow_start: Option<SlowStart>,
     latency_decay: Option<Duration>,
+    stick_table: Option<StickTable>,
     #[cfg(feature = "tokio")]
     queue: Option<QueueConfig>,
 }
@@ -49,6 +51,7 @@ impl PoolBuilder {
             policy: Policy::default(),
             slow_start: None,
             latency_decay: None,
+            stick_table: None,
             #[cfg(feature = "tokio")]
             queue: None,
         }
@@ -108,9 +111,20 @@ impl PoolBuilder {
     /// Has the time of all work measured, whatever the balancer asks for, with a moving average that
     /// forgets with `decay`. Default: as the balancer asks, with its own decay.
     ///
-    /// Outlier detection by latency and load reports look at it; it costs two looks at the clock.
+    /// Outlier detection by latency looks at it; it costs two looks at the clock.
     pub const fn measure_latency(mut self, decay: Duration) -> Self {
         self.latency_decay = Some(decay);
+        self
+    }
+
+    /// Sets a table of who had which endpoint: picks with a
+    /// [stick key](crate::balancer::PickContext::with_stick_key) go there again while it works, also
+    /// while it is drained, and are remembered. Default: none.
+    ///
+    /// HAProxy's `stick-table` with `stick on`. A cookie's
+    /// [preference](crate::balancer::PickContext::with_preferred) comes before the table's.
+    pub fn stick_table(mut self, table: StickTable) -> Self {
+        self.stick_table = Some(table);
         self
     }
 
@@ -141,6 +155,7 @@ impl PoolBuilder {
             self.policy,
             self.slow_start,
             self.latency_decay,
+            self.stick_table,
             #[cfg(feature = "tokio")]
             self.queue,
         );

@@ -1,5 +1,6 @@
 //! What changes in a pool while it runs: health, administrative state, shares.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use ha_core::health::Health;
@@ -8,7 +9,6 @@ use ha_core::id::EndpointName;
 use super::Pool;
 use crate::endpoint::Weight;
 use crate::health::agent::AgentState;
-use crate::snapshot::Members;
 use crate::state::{Admin, EndpointState, Share, ShareSource};
 
 impl Pool {
@@ -105,14 +105,14 @@ impl Pool {
     /// Returns the weight before; `None` if there is no such endpoint.
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn set_weight(&self, name: &EndpointName, weight: Weight) -> Option<Weight> {
-        let _one_at_a_time = self.lock();
+        let mut ramps = self.lock();
         let members = Arc::clone(self.inner.current.load().members());
-        let mut endpoints = members.endpoints.to_vec();
-        let endpoint = endpoints.get_mut(members.find(name)?)?;
-        let before = endpoint.weight();
-        *endpoint = endpoint.clone().with_weight(weight);
-        self.publish(Arc::new(Members::new(endpoints, members.states.to_vec())));
-        Some(before)
+        let position = members.find(name)?;
+        let endpoint = members.endpoints.get(position)?;
+        let changed = Arc::new(members.with(position, endpoint.clone().with_weight(weight)));
+        ramps.follow(&changed);
+        self.publish(changed);
+        Some(endpoint.weight())
     }
 
     /// Takes over what an endpoint's agent reports: its administrative state beside the operator's,
@@ -122,23 +122,22 @@ impl Pool {
     /// Returns whether the endpoint is in the pool.
     pub fn set_agent_of(&self, state: &Arc<EndpointState>, agent: &AgentState) -> bool {
         let same = |found: &Arc<EndpointState>| Arc::ptr_eq(found, state);
-        let set = |state: &EndpointState| state.set_agent(agent);
-        match self.change_if(state.name(), same, set) {
-            None => return false,
-            Some(false) => {}
-            Some(true) => self.weigh(state),
+        let found = self.change_if(state.name(), same, |state| state.set_agent(agent));
+        if found.is_some() {
+            self.weigh(state);
         }
-        true
+        found.is_some()
     }
 
-    /// Makes the weight count that an agent has reported.
+    /// Makes the limit and the weight count that an agent has reported.
     fn weigh(&self, state: &Arc<EndpointState>) {
         let mut ramps = self.lock();
         let snapshot = self.inner.current.load_full();
         let Some(position) = snapshot.members().find(state.name()) else { return };
         let Some(endpoint) = snapshot.members().endpoints.get(position) else { return };
         let listed = endpoint.weight();
-        ramps.set_target(state, ShareSource::Agent, state.agent_share(listed));
+        state.set_limit(endpoint.max_connections().map_or(0, NonZeroU32::get));
+        ramps.set_agents_part(state, listed);
         let is = snapshot.place(position).map_or(0, |(group, index)| group.weight(index));
         if is == state.weight_for(listed).get() {
             snapshot.note(position, &self.inner.policy);

@@ -13,6 +13,8 @@ use std::time::Duration;
 use ha_core::id::EndpointName;
 use ha_core::time::Instant;
 
+use crate::endpoint::Weight;
+use crate::snapshot::Members;
 use crate::state::{EndpointState, Share, ShareSource};
 
 /// How often the part is raised during a slow start, at most.
@@ -88,6 +90,8 @@ pub(super) struct Ramps {
     /// What was set from outside and by whom, where it is not the whole.
     targets: BTreeMap<EndpointName, BTreeMap<ShareSource, Share>>,
     under_way: BTreeMap<EndpointName, (Arc<EndpointState>, Instant)>,
+    /// Whether any agent has ever reported: their parts depend on the weights of the list.
+    has_agents: bool,
 }
 
 impl Ramps {
@@ -119,10 +123,24 @@ impl Ramps {
         before.unwrap_or_default()
     }
 
-    /// Forgets endpoints that have left.
-    pub(super) fn retain(&mut self, stays: impl Fn(&EndpointName) -> bool) {
+    /// Takes over the part that an endpoint's agent wants, of this weight in the list.
+    pub(super) fn set_agents_part(&mut self, state: &Arc<EndpointState>, listed: Weight) {
+        self.has_agents = true;
+        self.set_target(state, ShareSource::Agent, state.agent_share(listed));
+    }
+
+    /// Takes over another list: forgets endpoints that have left, and gives those that are there
+    /// their parts.
+    pub(super) fn follow(&mut self, members: &Members) {
+        let stays = |name: &EndpointName| members.find(name).is_some();
         self.targets.retain(|name, _| stays(name));
         self.under_way.retain(|name, _| stays(name));
+        if self.has_agents || !self.targets.is_empty() {
+            for (endpoint, state) in members.endpoints.iter().zip(&members.states) {
+                let share = state.agent_share(endpoint.weight());
+                self.set_target(state, ShareSource::Agent, share);
+            }
+        }
     }
 
     /// Moves all slow starts on; tells which have moved, and returns when the next step is due.

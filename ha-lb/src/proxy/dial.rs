@@ -36,6 +36,17 @@ pub(crate) async fn connect(pick: &Pick, timeout: Duration) -> io::Result<TcpStr
     Ok(stream)
 }
 
+/// All who wait for a full pool at a proxy are served in the order of their arrival.
+pub(crate) const PRIORITY: u8 = 128;
+
+/// The bytes of a client's address, as the key of a stick table: 4 or 16.
+pub(crate) fn address_bytes(client: IpAddr) -> Vec<u8> {
+    match client {
+        IpAddr::V4(client) => client.octets().to_vec(),
+        IpAddr::V6(client) => client.octets().to_vec(),
+    }
+}
+
 /// Finds an endpoint that a connection can be made to.
 #[derive(Debug)]
 pub(crate) struct Dialer {
@@ -49,17 +60,6 @@ impl Dialer {
         Self { pool, timeout: config.connect_timeout(), retries: config.retries() }
     }
 
-    /// Picks an endpoint that is not among `tried`, for a client and the key of its request.
-    pub(crate) fn pick(
-        &self,
-        client: IpAddr,
-        key: &[u8],
-        tried: &[Arc<EndpointState>],
-    ) -> Result<Pick, PickError> {
-        let context = PickContext::new().with_client(client).with_hash_key(key);
-        self.pool.pick(&context.with_excluded(tried))
-    }
-
     /// Picks and connects; tries others when that fails, as nothing was sent yet.
     pub(crate) async fn dial(
         &self,
@@ -68,8 +68,11 @@ impl Dialer {
     ) -> Result<(TcpStream, Pick), DialError> {
         let mut tried: Vec<Arc<EndpointState>> = Vec::new();
         let mut last = None;
+        let key = address_bytes(client);
+        let context = PickContext::new().with_client(client).with_stick_key(&key);
         for attempt in 0..=self.retries {
-            let pick = match (self.pick(client, &[], &tried), last.take()) {
+            let picked = self.pool.acquire(&context.with_excluded(&tried), PRIORITY).await;
+            let pick = match (picked, last.take()) {
                 (Ok(pick), _) => pick,
                 (Err(_), Some(failure)) => return Err(failure),
                 (Err(error), None) => return Err(DialError::Pick(error)),

@@ -32,7 +32,7 @@ pub(crate) use accept::serve;
 pub use config::{Config, ConfigBuilder};
 pub(crate) use dial::Dialer;
 #[cfg(feature = "http")]
-pub(crate) use dial::connect;
+pub(crate) use dial::{PRIORITY, address_bytes, connect};
 pub use listen::BindError;
 pub(crate) use listen::listen;
 

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(super) struct Bits {
     words: Box<[AtomicU64]>,
+    counts: Counts,
     count: AtomicU32,
 }
 
 impl Bits {
     /// So many bits, none of them set.
     pub(super) fn new(len: usize) -> Self {
-        let words = (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { words, count: AtomicU32::new(0) }
+        let words: Box<[_]> = (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self { counts: Counts::new(words.len()), words, count: AtomicU32::new(0) }
     }
 
     /// How many are set.
@@ -38,11 +39,11 @@ impl Bits {
             word.fetch_and(!mask, Ordering::Relaxed)
         };
         let changed = (before & mask != 0) != value;
-        match (changed, value) {
-            (true, true) => self.count.fetch_add(1, Ordering::Relaxed),
-            (true, false) => self.count.fetch_sub(1, Ordering::Relaxed),
-            (false, _) => 0,
-        };
+        if changed {
+            let change = if value { 1 } else { u32::MAX }; // wraps around: one less
+            self.count.fetch_add(change, Ordering::Relaxed);
+            self.counts.add(bit / 64, change);
+        }
         changed
     }
 
@@ -59,17 +60,65 @@ impl Bits {
         })
     }
 
-    /// The `nth` set bit, counted from 0.
-    pub(super) fn nth(&self, mut nth: u32) -> Option<usize> {
-        for (at, word) in self.words.iter().enumerate() {
-            let word = word.load(Ordering::Relaxed);
-            let ones = word.count_ones();
-            if nth < ones {
-                return Ones(word).nth(usize::try_from(nth).ok()?).map(|bit| at * 64 + bit);
-            }
+    /// The `nth` set bit, counted from 0; another one or none while bits change.
+    pub(super) fn nth(&self, nth: u32) -> Option<usize> {
+        let (word, left) = self.counts.find(nth);
+        let bits = self.words.get(word)?.load(Ordering::Relaxed);
+        Some(word * 64 + nth_one(bits, left)?)
+    }
+}
+
+/// The position of the `nth` set bit of a word.
+fn nth_one(mut word: u64, mut nth: u32) -> Option<usize> {
+    let mut at = 0;
+    for half in [32, 16, 8, 4, 2, 1] {
+        let ones = (word & ((1 << half) - 1)).count_ones();
+        if nth >= ones {
             nth -= ones;
+            word >>= half;
+            at += half;
         }
-        None
+    }
+    (nth == 0 && word & 1 == 1).then_some(at)
+}
+
+/// How many bits are set in each word, as sums that are changed and searched in a time that grows
+/// with the logarithm of their number (Fenwick 1994).
+#[derive(Debug)]
+struct Counts {
+    /// At n − 1 the sum of the words from n − (the lowest set bit of n) to n − 1.
+    sums: Box<[AtomicU32]>,
+}
+
+impl Counts {
+    fn new(words: usize) -> Self {
+        Self { sums: (0..words).map(|_| AtomicU32::new(0)).collect() }
+    }
+
+    /// Adds to the count of a word; wraps around.
+    fn add(&self, word: usize, change: u32) {
+        let mut n = word + 1;
+        while let Some(sum) = self.sums.get(n - 1) {
+            sum.fetch_add(change, Ordering::Relaxed);
+            n += n & n.wrapping_neg();
+        }
+    }
+
+    /// The word with the `nth` set bit, and which one of its bits that is.
+    fn find(&self, nth: u32) -> (usize, u32) {
+        let (mut n, mut left) = (0, nth);
+        let mut step = self.sums.len().checked_ilog2().map_or(0, |bits| 1 << bits);
+        while step > 0 {
+            if let Some(sum) = self.sums.get(n + step - 1) {
+                let sum = sum.load(Ordering::Relaxed);
+                if sum <= left {
+                    left -= sum;
+                    n += step;
+                }
+            }
+            step /= 2;
+        }
+        (n, left)
     }
 }
 
@@ -96,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set(len in 1_usize..300, changes: Vec<(u16, bool)>, start in 0_usize..300) {
+        fn it_is_a_set(len in 1_usize..5_000, changes: Vec<(u16, bool)>, start in 0_usize..5_000) {
             let (bits, mut model) = (Bits::new(len), BTreeSet::new());
             for (bit, value) in changes {
                 let bit = usize::from(bit) % len;

@@ -12,7 +12,7 @@ use super::bits::Bits;
 use crate::balancer::LoadBook;
 use crate::context::PickContext;
 use crate::endpoint::Endpoint;
-use crate::state::{Admin, EndpointState, Hook};
+use crate::state::{Admin, EndpointState, Hook, Share};
 
 /// The place of an endpoint in its group; another snapshot may order anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,6 +182,12 @@ impl Endpoints {
         self.usable.iter_from(start).filter_map(|bit| u32::try_from(bit).ok().map(EndpointIndex))
     }
 
+    /// The `nth` of those that take work, counted from 0.
+    pub(crate) fn nth_usable(&self, nth: usize) -> Option<EndpointIndex> {
+        let bit = self.usable.nth(u32::try_from(nth).ok()?)?;
+        u32::try_from(bit).ok().map(EndpointIndex)
+    }
+
     /// Whether so few endpoints are healthy that their health is ignored
     /// ([`PoolBuilder::panic_threshold`](crate::pool::PoolBuilder::panic_threshold)).
     #[must_use]
@@ -205,9 +211,24 @@ impl Endpoints {
     #[must_use]
     #[inline]
     pub fn accepts(&self, index: EndpointIndex, context: &PickContext<'_>, number: u64) -> bool {
+        self.accepts_by(index, context, || number)
+    }
+
+    /// As [`accepts`](Self::accepts), with a number that is made only for an endpoint that takes a
+    /// part of its share.
+    #[inline]
+    pub(crate) fn accepts_by(
+        &self,
+        index: EndpointIndex,
+        context: &PickContext<'_>,
+        number: impl FnOnce() -> u64,
+    ) -> bool {
         self.usable.get(index.get())
             && self.states.get(index.get()).is_some_and(|state| {
-                state.share().takes(number) && !state.is_full() && !context.excludes(state)
+                let share = state.share();
+                (share == Share::WHOLE || share.takes(number()))
+                    && !state.is_full()
+                    && !context.excludes(state)
             })
     }
 

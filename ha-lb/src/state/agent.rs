@@ -12,6 +12,8 @@ const OPERATOR: u8 = 0b11;
 const AGENT: u8 = 0b1100;
 /// Whether the agent says that the endpoint is down.
 const DOWN: u8 = 0b1_0000;
+/// Whether the agent has reported a limit.
+const LIMIT: u8 = 0b10_0000;
 
 const fn code(admin: Admin) -> u8 {
     match admin {
@@ -41,13 +43,18 @@ pub(super) const fn is_down(word: u8) -> bool {
     word & DOWN != 0
 }
 
+pub(super) const fn has_limit(word: u8) -> bool {
+    word & LIMIT != 0
+}
+
 pub(super) const fn with_operator(word: u8, admin: Admin) -> u8 {
     word & !OPERATOR | code(admin)
 }
 
 pub(super) fn with_agent(word: u8, state: &AgentState) -> u8 {
     let down = if state.is_down() { DOWN } else { 0 };
-    word & OPERATOR | code(state.effective_admin()) << 2 | down
+    let limit = if state.max_connections().is_some() { LIMIT } else { 0 };
+    word & OPERATOR | code(state.effective_admin()) << 2 | down | limit
 }
 
 /// The weight and the limit that an agent reports, in one word; 0 is neither.
@@ -59,17 +66,14 @@ const HAS_WEIGHT: u64 = 1 << 62;
 const ABSOLUTE: u64 = 1 << 61;
 
 impl AgentWord {
-    /// Returns whether the weight is another one than before.
-    pub(super) fn set(&self, state: &AgentState) -> bool {
+    pub(super) fn set(&self, state: &AgentState) {
         let weight = match state.weight() {
             None => 0,
             Some(AgentWeight::Percent(percent)) => HAS_WEIGHT | u64::from(percent),
             Some(AgentWeight::Absolute(weight)) => HAS_WEIGHT | ABSOLUTE | u64::from(weight.get()),
         };
         let limit = state.max_connections().map_or(0, |limit| HAS_LIMIT | u64::from(limit) << 16);
-        let before = self.0.swap(weight | limit, Ordering::Relaxed);
-        let weights = HAS_WEIGHT | ABSOLUTE | 0xffff;
-        before & weights != weight
+        self.0.store(weight | limit, Ordering::Relaxed);
     }
 
     pub(super) fn weight(&self) -> Option<AgentWeight> {

@@ -74,6 +74,29 @@ impl Latency {
         Some(Duration::from_secs_f32(average.nanos.max(0.0) / 1e9))
     }
 
+    /// Whether the average times `factor` is below the other one times its own; `None` if there is
+    /// nothing yet. Both decay alike, so the answer is the same at any time after the later of the
+    /// two measurements.
+    pub(super) fn is_below(
+        &self,
+        factor: f32,
+        other: &Self,
+        other_factor: f32,
+        decay: Duration,
+    ) -> Option<bool> {
+        let this = Average::unpack(self.0.load(Ordering::Relaxed))?;
+        let other = Average::unpack(other.0.load(Ordering::Relaxed))?;
+        let (cost, other_cost) = (this.nanos * factor, other.nanos * other_factor);
+        // What was measured earlier has decayed since. Mostly that need not be worked out.
+        let is_earlier = other.at_ms.wrapping_sub(this.at_ms) <= u32::MAX / 2;
+        Some(match (is_earlier, cost < other_cost) {
+            (true, true) => true,
+            (false, false) => false,
+            (true, false) => this.decayed(other.at_ms, decay) * factor < other_cost,
+            (false, true) => cost < other.decayed(this.at_ms, decay) * other_factor,
+        })
+    }
+
     pub(super) fn at(&self, now: Instant, decay: Duration) -> Option<Duration> {
         let average = Average::unpack(self.0.load(Ordering::Relaxed))?;
         Some(Duration::from_secs_f32(average.decayed(millis(now), decay).max(0.0) / 1e9))
@@ -106,6 +129,30 @@ mod tests {
         latency.note(at(10_020), Duration::from_millis(1), DECAY);
         let after = micros(&latency, 10_020);
         assert!((29_000..31_000).contains(&after), "{after}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn two_compare_as_they_do_at_any_later_time(
+            took in 1_u64..1_000_000, other_took in 1_u64..1_000_000,
+            now in 0_u64..60_000, other_now in 0_u64..60_000, later in 0_u64..60_000,
+            queue in 1_u8..9, other_queue in 1_u8..9,
+        ) {
+            let (this, other) = (Latency::default(), Latency::default());
+            let (queue, other_queue) = (f32::from(queue), f32::from(other_queue));
+            proptest::prop_assert_eq!(this.is_below(queue, &other, other_queue, DECAY), None);
+            this.note(at(now), Duration::from_micros(took), DECAY);
+            other.note(at(other_now), Duration::from_micros(other_took), DECAY);
+            let then = at(now.max(other_now) + later);
+            let cost = this.at(then, DECAY).expect("measured").as_secs_f32() * queue;
+            let other_cost = other.at(then, DECAY).expect("measured").as_secs_f32() * other_queue;
+            let is_below = this.is_below(queue, &other, other_queue, DECAY).expect("measured");
+            // Durations round to 1 ns, and floats to seven digits.
+            let margin = 2e-9 * queue.max(other_queue) + 1e-4 * cost.max(other_cost);
+            if (cost - other_cost).abs() > margin {
+                proptest::prop_assert_eq!(is_below, cost < other_cost);
+            }
+        }
     }
 
     #[test]

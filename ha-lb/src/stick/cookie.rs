@@ -5,9 +5,10 @@
 //! HAProxy's `cookie NAME insert|prefix|rewrite [indirect] [httponly] [secure] [domain] [maxlife]`;
 //! cookies themselves are RFC 6265.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use ha_core::config::ConfigError;
+use ha_core::config::{ConfigError, Problems};
 use ha_core::id::EndpointName;
 
 /// What stands between an endpoint's name and the application's value, as in HAProxy.
@@ -180,6 +181,50 @@ impl Cookie {
         };
         let attributes = attributes.map(|attributes| format!(";{attributes}")).unwrap_or_default();
         Some(format!("{}={value}{attributes}", self.name))
+    }
+}
+
+impl FromStr for Cookie {
+    type Err = ConfigError;
+
+    /// Reads `NAME[,mode=insert|prefix|rewrite][,secure=true|false][,domain=D][,max-age=SECONDS]`.
+    ///
+    /// ```
+    /// use ha_lb::stick::{Cookie, CookieMode};
+    ///
+    /// let cookie: Cookie = "SERVERID,secure=true,max-age=3600".parse()?;
+    /// assert_eq!((cookie.name(), cookie.mode()), ("SERVERID", CookieMode::Insert));
+    /// let error = "SERVERID,mode=hide,colour=red".parse::<Cookie>().unwrap_err().to_string();
+    /// assert!(error.contains("cookie.mode: hide") && error.contains("cookie.colour: red"));
+    /// # Ok::<(), ha_core::config::ConfigError>(())
+    /// ```
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let mut parts = text.split(',');
+        let mut cookie = Self::new(parts.next().unwrap_or_default(), CookieMode::Insert)?;
+        let mut problems = Problems::new();
+        for part in parts {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let path = format!("cookie.{key}");
+            match (key, value) {
+                ("mode", "insert") => cookie.mode = CookieMode::Insert,
+                ("mode", "prefix") => cookie.mode = CookieMode::Prefix,
+                ("mode", "rewrite") => cookie.mode = CookieMode::Rewrite,
+                ("mode", other) => problems.add(path, other, "insert, prefix or rewrite"),
+                ("secure", "true") => cookie.secure = true,
+                ("secure", "false") => cookie.secure = false,
+                ("secure", other) => problems.add(path, other, "true or false"),
+                ("domain", domain) => match cookie.clone().with_domain(domain) {
+                    Ok(with_domain) => cookie = with_domain,
+                    Err(error) => problems.absorb(error),
+                },
+                ("max-age", seconds) => match seconds.parse::<u32>() {
+                    Ok(seconds) => cookie.max_age = Some(Duration::from_secs(seconds.into())),
+                    Err(_) => problems.add(path, seconds, "0 to 4294967295 (seconds)"),
+                },
+                (_, value) => problems.add(path, value, "mode, secure, domain or max-age"),
+            }
+        }
+        problems.into_result(cookie)
     }
 }
 

@@ -1,23 +1,30 @@
 //! The settings, from flags and a TOML file.
 
+mod discover;
+mod file;
+mod reader;
+
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::config::{ConfigError, Problems};
-use ha_lb::algorithm::Algorithm;
-use ha_lb::endpoint::{Endpoint, Weight, parse_list};
+use ha_lb::algorithm::hash::Key;
+use ha_lb::endpoint::Endpoint;
+use ha_lb::health::HealthCheck;
 use ha_lb::health::schedule::Pace;
-use ha_lb::health::{self, HealthCheck};
-use ha_lb::pool::Pool;
+use ha_lb::pool::{Pool, SlowStart};
+use ha_lb::queue::QueueConfig;
+use ha_lb::stick::{Cookie, StickTable};
 use ha_lb::{l7, proxy};
 
+pub(crate) use self::discover::Discover;
+pub(crate) use self::file::from_file;
+use self::reader::Reader;
+
 /// The keys of the file, which are the flags' names.
-pub(crate) const KEYS: [&str; 18] = [
+pub(crate) const KEYS: [&str; 30] = [
     "listen",
     "backends",
     "mode",
@@ -36,10 +43,19 @@ pub(crate) const KEYS: [&str; 18] = [
     "retries",
     "max-connections",
     "cut-marked-down",
+    "discover",
+    "init-state",
+    "zone",
+    "panic-percent",
+    "overprovisioning-percent",
+    "slow-start-ms",
+    "queue-timeout-ms",
+    "queue-length",
+    "cookie",
+    "stick-table",
+    "stick-on",
+    "stick-expire-ms",
 ];
-
-/// The largest file that is read, in bytes.
-const MAX_FILE: u64 = 16 << 20;
 
 /// What to balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +92,21 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) threads: usize,
     pub(crate) pool: Pool,
+    pub(crate) discover: Option<Discover>,
     pub(crate) check: Option<Arc<dyn HealthCheck>>,
     pub(crate) pace: Pace,
     pub(crate) proxy: proxy::ConfigBuilder,
     pub(crate) listen: SocketAddr,
+    http: Http,
+}
+
+/// What only HTTP has.
+#[derive(Debug)]
+struct Http {
     header_timeout: Duration,
     response_timeout: Duration,
+    cookie: Option<Cookie>,
+    stick_on: Key,
 }
 
 impl Settings {
@@ -89,312 +114,110 @@ impl Settings {
     pub(crate) fn new(given: BTreeMap<String, Given>) -> Result<Self, ConfigError> {
         let mut reader = Reader { given, problems: Problems::new() };
         let listen = reader.required("listen", "ADDRESS:PORT, such as 0.0.0.0:80 or [::]:80");
-        let backends = reader.backends();
+        let listen = listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let mode = reader.one_of("mode", &[("tcp", Mode::Tcp), ("http", Mode::Http)], Mode::Tcp);
         let threads = reader.number("threads", 1, 256, 1);
-        let algorithm = reader.algorithm();
+        let discover = reader.discover();
         let check = reader.check();
         let pace = reader.pace();
-        let day = 86_400_000;
-        let grace = reader.millis("grace-ms", 0, day, 5_000);
-        let connect_timeout = reader.millis("connect-timeout-ms", 1, 600_000, 5_000);
-        let idle_timeout = reader.millis("idle-timeout-ms", 1, day, 600_000);
-        let header_timeout = reader.millis("header-timeout-ms", 1, 600_000, 10_000);
-        let response_timeout = reader.millis("response-timeout-ms", 1, day, 60_000);
-        let retries = reader.number("retries", 0, 100, 3);
-        let max_connections = reader.number("max-connections", 1, 1_000_000, 10_000);
-        let cut = reader.one_of("cut-marked-down", &[("true", true), ("false", false)], false);
-        let pool = reader.take(Pool::new(&algorithm, backends));
-        let listen = listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let proxy = proxy::Config::builder(listen)
-            .grace(grace)
-            .connect_timeout(connect_timeout)
-            .idle_timeout(idle_timeout)
-            .retries(u32::try_from(retries).unwrap_or(u32::MAX))
-            .max_connections(usize::try_from(max_connections).unwrap_or(usize::MAX))
-            .cut_marked_down(cut);
+        let http = Http::new(&mut reader, mode);
+        let proxy = proxy(&mut reader, listen);
+        let pool = pool(&mut reader, discover.is_some(), check.is_some());
         let (Some(pool), Some(pace)) = (pool, pace) else {
             // One of them is missing because of a problem that was noted.
             return reader.problems.into_result(()).and(Err(ConfigError::new("flags", "", "")));
         };
-        reader.problems.into_result(Self {
-            mode,
-            threads: usize::try_from(threads).unwrap_or(1),
-            pool,
-            check,
-            pace,
-            proxy,
-            listen,
-            header_timeout,
-            response_timeout,
-        })
+        let threads = usize::try_from(threads).unwrap_or(1);
+        let settings = Self { mode, threads, pool, discover, check, pace, proxy, listen, http };
+        reader.problems.into_result(settings)
     }
 
     /// The settings of an HTTP proxy.
     pub(crate) fn http(&self, proxy: proxy::Config) -> Result<l7::Config, ConfigError> {
-        l7::Config::builder(proxy)
-            .header_timeout(self.header_timeout)
-            .response_timeout(self.response_timeout)
-            .build()
+        let builder = l7::Config::builder(proxy)
+            .header_timeout(self.http.header_timeout)
+            .response_timeout(self.http.response_timeout)
+            .stick_on(self.http.stick_on.clone());
+        self.http.cookie.iter().cloned().fold(builder, l7::ConfigBuilder::cookie).build()
     }
 }
 
-/// Takes values out and notes what is wrong with them.
-struct Reader {
-    given: BTreeMap<String, Given>,
-    problems: Problems,
-}
-
-impl Reader {
-    /// The text of a key with its path; a text that is not there is `None`.
-    fn text(&mut self, key: &str) -> Option<(String, String)> {
-        match self.given.remove(key)? {
-            Given { path, value: Value::Text(text) } => Some((path, text)),
-            Given { path, value: Value::Backends(_) } => {
-                self.problems.add(path, "a list", "a single value");
-                None
+impl Http {
+    fn new(reader: &mut Reader, mode: Mode) -> Self {
+        if mode == Mode::Tcp {
+            for key in ["cookie", "stick-on"] {
+                if let Some((path, text)) = reader.text(key) {
+                    reader.problems.add(path, text, "nothing, unless the mode is http");
+                }
             }
         }
-    }
-
-    fn parsed<T: FromStr>(&mut self, key: &str, allowed: &str) -> Option<T> {
-        let (path, text) = self.text(key)?;
-        let parsed = text.parse();
-        if parsed.is_err() {
-            self.problems.add(path, text, allowed);
-        }
-        parsed.ok()
-    }
-
-    fn required<T: FromStr>(&mut self, key: &str, allowed: &str) -> Option<T> {
-        if !self.given.contains_key(key) {
-            self.problems.add(format!("--{key}"), "nothing", allowed);
-            return None;
-        }
-        self.parsed(key, allowed)
-    }
-
-    fn number(&mut self, key: &str, least: u64, most: u64, default: u64) -> u64 {
-        let Some((path, text)) = self.text(key) else { return default };
-        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-        if number.is_none() {
-            self.problems.add(path, text, format!("{least} to {most}"));
-        }
-        number.unwrap_or(default)
-    }
-
-    fn millis(&mut self, key: &str, least: u64, most: u64, default: u64) -> Duration {
-        Duration::from_millis(self.number(key, least, most, default))
-    }
-
-    fn one_of<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], default: T) -> T {
-        let Some((path, text)) = self.text(key) else { return default };
-        let choice = choices.iter().find(|(name, _)| *name == text);
-        if choice.is_none() {
-            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            self.problems.add(path, text, names.join(" or "));
-        }
-        choice.map_or(default, |(_, value)| *value)
-    }
-
-    fn algorithm(&mut self) -> Algorithm {
-        let Some((path, text)) = self.text("algorithm") else { return Algorithm::default() };
-        let parsed = text.parse().map_err(|error| renamed(&error, "algorithm", &path));
-        self.take(parsed).unwrap_or_default()
-    }
-
-    fn check(&mut self) -> Option<Arc<dyn HealthCheck>> {
-        let (path, text) = self.text("check")?;
-        if text == "none" {
-            return None;
-        }
-        let check = health::parse(&text);
-        if check.is_err() {
-            self.problems.add(path, text, "none, tcp or http:/PATH, such as http:/health");
-        }
-        check.ok()
-    }
-
-    fn pace(&mut self) -> Option<Pace> {
-        let interval = self.millis("check-interval-ms", 1, 86_400_000, 2_000);
-        let default = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        let timeout = self.millis("check-timeout-ms", 1, 86_400_000, default);
-        let mut checks =
-            |key, default| u32::try_from(self.number(key, 1, 1_000, default)).unwrap_or(u32::MAX);
-        let (rise, fall) = (checks("rise", 2), checks("fall", 3));
-        let pace = Pace::builder().interval(interval).timeout(timeout).rise(rise).fall(fall);
-        self.take(pace.build())
-    }
-
-    fn backends(&mut self) -> Vec<Endpoint> {
-        match self.given.remove("backends") {
-            None => {
-                let allowed = "at least one ADDRESS:PORT, separated by commas";
-                self.problems.add("--backends", "nothing", allowed);
-                Vec::new()
-            }
-            Some(Given { value: Value::Backends(list), .. }) => list,
-            Some(Given { path, value: Value::Text(text) }) => {
-                let list = parse_list(&text).map_err(|error| renamed(&error, "backends", &path));
-                self.take(list).unwrap_or_default()
-            }
-        }
-    }
-
-    fn take<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.problems.absorb(error);
-                None
-            }
+        Self {
+            header_timeout: reader.millis("header-timeout-ms", 1, 600_000, 10_000),
+            response_timeout: reader.millis("response-timeout-ms", 1, DAY, 60_000),
+            cookie: reader.read("cookie", "cookie"),
+            stick_on: reader.read("stick-on", "key").unwrap_or_default(),
         }
     }
 }
 
-/// The same problems, below the path where the value was written.
-fn renamed(error: &ConfigError, key: &str, path: &str) -> ConfigError {
-    let mut problems = Problems::new();
-    for problem in error.problems() {
-        let below = problem.path.strip_prefix(key).unwrap_or_default();
-        problems.add(format!("{path}{below}"), &problem.value, problem.allowed.clone());
-    }
-    problems.into_result(()).err().unwrap_or_else(|| error.clone())
+/// A day in milliseconds.
+const DAY: u64 = 86_400_000;
+
+fn proxy(reader: &mut Reader, listen: SocketAddr) -> proxy::ConfigBuilder {
+    let retries = reader.number("retries", 0, 100, 3);
+    let most = reader.number("max-connections", 1, 1_000_000, 10_000);
+    proxy::Config::builder(listen)
+        .grace(reader.millis("grace-ms", 0, DAY, 5_000))
+        .connect_timeout(reader.millis("connect-timeout-ms", 1, 600_000, 5_000))
+        .idle_timeout(reader.millis("idle-timeout-ms", 1, DAY, 600_000))
+        .retries(u32::try_from(retries).unwrap_or(u32::MAX))
+        .max_connections(usize::try_from(most).unwrap_or(usize::MAX))
+        .cut_marked_down(reader.one_of(
+            "cut-marked-down",
+            &[("true", true), ("false", false)],
+            false,
+        ))
 }
 
-/// Reads a TOML file.
-pub(crate) fn from_file(path: &Path) -> Result<BTreeMap<String, Given>, ConfigError> {
-    let unreadable = |why: &dyn Display| {
-        let allowed = format!("a file of TOML that can be read: {why}");
-        ConfigError::new("--config", path.display(), allowed)
-    };
-    let size = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-    if size > MAX_FILE {
-        return Err(unreadable(&format!("it has {size} bytes, more than {MAX_FILE}")));
+fn pool(reader: &mut Reader, found_elsewhere: bool, checked: bool) -> Option<Pool> {
+    let (algorithm, backends) = (reader.algorithm(), reader.backends(found_elsewhere));
+    let small = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
+    let panic = small(reader.number("panic-percent", 0, 100, 0));
+    let overprovisioning = small(reader.number("overprovisioning-percent", 100, 1_000, 140));
+    let states = [("up", true), ("down", false)];
+    let mut builder = Pool::builder(algorithm.balancer())
+        .endpoints(backends)
+        .trust_unchecked(reader.one_of("init-state", &states, true))
+        .overprovisioning(overprovisioning)
+        .panic_threshold(u8::try_from(panic).unwrap_or(100));
+    if let Some((_, zone)) = reader.text("zone") {
+        builder = builder.zone(zone);
     }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-    from_toml(&path.display().to_string(), &text)
-}
-
-fn from_toml(file: &str, text: &str) -> Result<BTreeMap<String, Given>, ConfigError> {
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| {
-            let before = text.get(..span.start).unwrap_or_default();
-            before.lines().count().max(1)
-        });
-        ConfigError::new(format!("{file}:{line}"), "this line", error.message().to_owned())
-    })?;
-    let mut problems = Problems::new();
-    let mut given = BTreeMap::new();
-    for (key, value) in table {
-        let path = format!("{file}: {key}");
-        if !KEYS.contains(&key.as_str()) {
-            problems.add(path, "this key", KEYS.join(", "));
-            continue;
-        }
-        let list = if key == "backends" { value.as_array() } else { None };
-        let value = match list {
-            Some(list) => backends(&path, list).map(Value::Backends),
-            None => scalar(&value)
-                .map(Value::Text)
-                .ok_or_else(|| ConfigError::new(&path, value.type_str(), "a single value")),
-        };
-        match value {
-            Ok(value) => {
-                given.insert(key, Given { path, value });
-            }
-            Err(error) => problems.absorb(error),
+    for key in ["slow-start-ms", "init-state"] {
+        if let (false, Some(Given { path, .. })) = (checked, reader.given.get(key)) {
+            reader.problems.add(path.clone(), "this", "a setting only with --check");
         }
     }
-    problems.into_result(given)
-}
-
-/// A value that a flag could have, as text.
-fn scalar(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(text) => Some(text.clone()),
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Boolean(truth) => Some(truth.to_string()),
-        toml::Value::Float(_)
-        | toml::Value::Datetime(_)
-        | toml::Value::Array(_)
-        | toml::Value::Table(_) => None,
+    let window = reader.millis("slow-start-ms", 0, DAY, 0);
+    if !window.is_zero() {
+        builder = builder.slow_start(SlowStart::new(window));
     }
-}
-
-fn backends(path: &str, list: &[toml::Value]) -> Result<Vec<Endpoint>, ConfigError> {
-    let mut problems = Problems::new();
-    let mut endpoints = Vec::new();
-    for (index, value) in list.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        let endpoint = if let Some(table) = value.as_table() {
-            backend(&path, table.clone())
-        } else if let Some(text) = value.as_str() {
-            text.parse::<Endpoint>().map_err(|error| renamed(&error, "backend", &path))
-        } else {
-            let allowed = "a table with address, or \"ADDRESS:PORT\"";
-            Err(ConfigError::new(path, value.type_str(), allowed))
-        };
-        match endpoint {
-            Ok(endpoint) => endpoints.push(endpoint),
-            Err(error) => problems.absorb(error),
-        }
+    let waits = reader.millis("queue-timeout-ms", 0, DAY, 0);
+    let most = usize::try_from(reader.number("queue-length", 1, 1_000_000, 1_024));
+    if !waits.is_zero() {
+        builder = builder.queue(QueueConfig::new(waits).with_max_len(most.unwrap_or(usize::MAX)));
     }
-    problems.into_result(endpoints)
-}
-
-fn backend(path: &str, mut table: toml::Table) -> Result<Endpoint, ConfigError> {
-    let mut problems = Problems::new();
-    let mut text = |key: &str| table.remove(key).map(|value| scalar(&value).unwrap_or_default());
-    let (name, address) = (text("name"), text("address").unwrap_or_default());
-    let (weight, most, backup) = (text("weight"), text("max-connections"), text("backup"));
-    let written = match &name {
-        Some(name) => format!("{name}={address}"),
-        None => address,
-    };
-    let endpoint = written.parse::<Endpoint>();
-    let number = |problems: &mut Problems, key, text: Option<String>, most: u32, default: u32| {
-        let Some(text) = text else { return default };
-        let number = text.parse().ok().filter(|number| *number <= most);
-        if number.is_none() {
-            problems.add(format!("{path}.{key}"), text, format!("0 to {most}"));
-        }
-        number.unwrap_or(default)
-    };
-    let weight = number(&mut problems, "weight", weight, 256, 1);
-    let most = number(&mut problems, "max-connections", most, u32::MAX, 0);
-    let backup = match backup.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            problems.add(format!("{path}.backup"), other, "true or false");
-            false
-        }
-    };
-    for (key, _) in table {
-        let allowed = "name, address, weight, max-connections or backup";
-        problems.add(format!("{path}.{key}"), "this key", allowed);
+    let size = usize::try_from(reader.number("stick-table", 0, 10_000_000, 0)).unwrap_or(0);
+    let expire = reader.millis("stick-expire-ms", 1, 30 * DAY, 1_800_000);
+    if size > 0 {
+        builder = builder.stick_table(StickTable::new(size, expire));
     }
-    let endpoint = match endpoint {
-        Ok(endpoint) => Some(endpoint),
-        Err(error) => {
-            problems.absorb(renamed(&error, "backend", &format!("{path}.address")));
-            None
-        }
-    };
-    let weight = Weight::new(u16::try_from(weight).unwrap_or(u16::MAX)).unwrap_or_default();
-    let Some(endpoint) = endpoint else {
-        return Err(problems
-            .into_result(())
-            .err()
-            .unwrap_or_else(|| ConfigError::new(path, "this", "a table with address")));
-    };
-    problems
-        .into_result(endpoint.with_weight(weight).with_max_connections(most).with_backup(backup))
+    reader.take(builder.build())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::file::from_toml;
     use super::*;
 
     fn read(text: &str) -> Result<Settings, ConfigError> {
@@ -432,6 +255,66 @@ mod tests {
             .collect();
         let expected = [("a".to_owned(), 10, false), ("127.0.0.1:82".to_owned(), 1, true)];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn selection_and_stickiness_are_set() {
+        let settings = read(
+            r#"
+            listen = "127.0.0.1:0"
+            mode = "http"
+            check = "tcp"
+            zone = "a"
+            panic-percent = 50
+            slow-start-ms = 30_000
+            init-state = "down"
+            queue-timeout-ms = 5_000
+            stick-table = 1_000
+            stick-on = "header,name=x-user"
+            cookie = "SERVERID,secure=true"
+            [[backends]]
+            address = "127.0.0.1:81"
+            zone = "a"
+            tags = { version = 7, rack = "r1" }
+            id = 3
+            [[backends]]
+            address = "127.0.0.1:82"
+            priority = 1
+            "#,
+        );
+        let settings = settings.expect("all is right");
+        let proxy = settings.proxy.clone().build().expect("in range");
+        let http = settings.http(proxy).expect("in range");
+        assert_eq!(http.cookie().map(Cookie::name), Some("SERVERID"));
+        assert_eq!(http.stick_on(), &Key::Header("x-user".into()));
+        assert!(settings.pool.stick_table().is_some());
+        let snapshot = settings.pool.snapshot();
+        let (first, _) = snapshot.iter().next().expect("two backends");
+        assert_eq!((first.zone(), first.tag("version")), (Some("a"), Some("7")));
+        assert_eq!(snapshot.groups().len(), 2, "one for each priority");
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_named() {
+        let good = "listen = \"127.0.0.1:0\"\n";
+        for (wrong, expected) in [
+            ("discover = \"file:/x\"\nbackends = [\"127.0.0.1:1\"]", "lb.toml: backends: a list"),
+            ("discover = \"zookeeper:x\"", "lb.toml: discover: zookeeper:x is not allowed: file:"),
+            ("discover = \"dns:web.example\"", "lb.toml: discover: dns:web.example is not allowed"),
+            (
+                "discover = \"file:/x\"\ncookie = \"A\"",
+                "lb.toml: cookie: A is not allowed: nothing",
+            ),
+            (
+                "discover = \"file:/x\"\nmode = \"http\"\ncookie = \"A,mode=b\"",
+                "lb.toml: cookie.mode: b is not allowed: insert",
+            ),
+            ("discover = \"file:/x\"\nslow-start-ms = 5", "lb.toml: slow-start-ms: this is not"),
+        ] {
+            let error = read(&format!("{good}{wrong}\n")).expect_err(wrong).to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        assert!(read(&format!("{good}discover = \"file:/x\"")).is_ok(), "the file may come later");
     }
 
     #[test]

@@ -76,6 +76,46 @@ struct Flags {
     /// tcp: whether connections to a backend are cut when it becomes unhealthy [default: false]
     #[arg(long, value_name = "true|false")]
     cut_marked_down: Option<String>,
+    /// Where the backends are found, instead of --backends: `file:PATH` (watched: lines or TOML),
+    /// `dns:NAME:PORT` or `srv:_SERVICE._PROTOCOL.NAME`
+    #[arg(long, value_name = "SOURCE")]
+    discover: Option<String>,
+    /// Whether a backend takes work before its first check [default: up]
+    #[arg(long, value_name = "up|down")]
+    init_state: Option<String>,
+    /// The zone that this balancer is in: backends of the same zone are preferred
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Below so many percent of healthy backends health is ignored; 0 is never [default: 0]
+    #[arg(long, value_name = "PERCENT")]
+    panic_percent: Option<String>,
+    /// How much more than its part the rest of a priority level can take [default: 140]
+    #[arg(long, value_name = "PERCENT")]
+    overprovisioning_percent: Option<String>,
+    /// Milliseconds over which a backend that comes back takes up its share; needs --check
+    /// [default: 0]
+    #[arg(long, value_name = "MS")]
+    slow_start_ms: Option<String>,
+    /// Milliseconds that work waits while every backend is full; 0 is not at all [default: 0]
+    #[arg(long, value_name = "MS")]
+    queue_timeout_ms: Option<String>,
+    /// How many may wait at once [default: 1024]
+    #[arg(long, value_name = "N")]
+    queue_length: Option<String>,
+    /// http: a cookie that brings a client back to its backend, as
+    /// `NAME[,mode=insert|prefix|rewrite][,secure=true][,domain=D][,max-age=SECONDS]`
+    #[arg(long, value_name = "NAME[,option=value…]")]
+    cookie: Option<String>,
+    /// How many clients a table remembers with their backends; 0 is no table [default: 0]
+    #[arg(long, value_name = "N")]
+    stick_table: Option<String>,
+    /// http: what the table remembers by: `source`, `uri`, `query,name=N`, `header,name=N` or
+    /// `cookie,name=N` [default: source]
+    #[arg(long, value_name = "KEY")]
+    stick_on: Option<String>,
+    /// Milliseconds after which the table forgets who did not come back [default: 1800000]
+    #[arg(long, value_name = "MS")]
+    stick_expire_ms: Option<String>,
     /// A TOML file with the same settings; flags override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -95,6 +135,10 @@ const FILE_HELP: &str = r#"The file has the flags' names as keys, and backends w
   weight = 10                  # 0 to 256, default 1; 0 takes no work
   max-connections = 200        # default: no limit
   backup = false               # true: only while no regular backend is usable
+  priority = 0                 # 0 to 255; higher levels take over as those before them fail
+  zone = "eu-west"             # see --zone
+  id = 7                       # the number that HAProxy's consistent hashing goes by
+  tags = { version = "7" }     # for people and programs; without a meaning here
 
 The order of the backends decides where source hashing sends a client, as in HAProxy."#;
 
@@ -119,6 +163,18 @@ impl Flags {
             ("retries", self.retries),
             ("max-connections", self.max_connections),
             ("cut-marked-down", self.cut_marked_down),
+            ("discover", self.discover),
+            ("init-state", self.init_state),
+            ("zone", self.zone),
+            ("panic-percent", self.panic_percent),
+            ("overprovisioning-percent", self.overprovisioning_percent),
+            ("slow-start-ms", self.slow_start_ms),
+            ("queue-timeout-ms", self.queue_timeout_ms),
+            ("queue-length", self.queue_length),
+            ("cookie", self.cookie),
+            ("stick-table", self.stick_table),
+            ("stick-on", self.stick_on),
+            ("stick-expire-ms", self.stick_expire_ms),
         ]
     }
 }

@@ -9,6 +9,7 @@ use std::thread;
 use ha_core::config::ConfigError;
 use ha_core::driver::Task;
 use ha_examples::json::JsonLines;
+use ha_lb::discovery::follow::Follower;
 use ha_lb::health::monitor::Monitor;
 use ha_lb::proxy::{BindError, Ended, Handle};
 use ha_lb::{l4, l7};
@@ -120,6 +121,11 @@ async fn serve(
             .with_seed(u64::from(std::process::id()))
             .spawn()
     });
+    let follower = settings.discover.as_ref().map(|discover| {
+        let source = discover.source()?;
+        Ok::<_, ConfigError>(Follower::new(source, settings.pool.clone()).spawn())
+    });
+    let follower = follower.transpose()?;
     let (listen, threads) = (proxy.handle().local_addr(), settings.threads);
     lines.write(&Line::Ready { listen, threads });
     let signals = async {
@@ -135,8 +141,8 @@ async fn serve(
         ended = proxy.run(wait(stopped)) => ended,
         () = signals => unreachable!("it does not return"),
     };
-    // The monitor ends with the runtime; its health no longer matters.
-    drop(monitor);
+    // They end with the runtime; health and lists no longer matter.
+    drop((monitor, follower));
     Ok(ended)
 }
 

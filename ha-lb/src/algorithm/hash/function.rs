@@ -42,7 +42,7 @@ impl Function {
     #[must_use]
     pub fn hash(self, key: &[u8]) -> u32 {
         match self {
-            Self::Crc32 => !key.iter().fold(u32::MAX, |crc, byte| crc_step(crc, *byte)),
+            Self::Crc32 => Crc32::new().and(key).value(),
             Self::Djb2 => key.iter().fold(5_381, |hash, c| hash_add(hash_mul(hash, 33), *c)),
             Self::None => number(key),
             Self::Sdbm => key.iter().fold(0, |hash: u32, c| {
@@ -92,16 +92,58 @@ fn wt6(key: &[u8]) -> u32 {
     left ^ right
 }
 
-/// CRC-32 of IEEE 802.3, reflected, a byte at a time.
-fn crc_step(crc: u32, byte: u8) -> u32 {
-    static TABLE: [u32; 256] = crc_table();
-    let at = (crc ^ u32::from(byte)) & 0xff;
-    TABLE.get(at as usize).copied().unwrap_or_default() ^ (crc >> 8)
+/// A CRC-32 of IEEE 802.3, reflected, that goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crc32(u32);
+
+/// What a byte adds when it is the last one, and when one to three more follow.
+static CRC: [[u32; 256]; 4] = crc_tables();
+
+fn crc_of(followed_by: usize, byte: u8) -> u32 {
+    let table = CRC.get(followed_by);
+    table.and_then(|table| table.get(usize::from(byte))).copied().unwrap_or_default()
 }
 
-/// The CRC-32 of some pieces, one after another.
-pub(super) fn crc32<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
-    !pieces.into_iter().flatten().fold(u32::MAX, |crc, byte| crc_step(crc, *byte))
+impl Crc32 {
+    pub(super) const fn new() -> Self {
+        Self(u32::MAX)
+    }
+
+    #[must_use]
+    pub(super) fn and(self, bytes: &[u8]) -> Self {
+        let step = |crc: u32, byte: &u8| {
+            let [low, ..] = crc.to_le_bytes();
+            crc_of(0, low ^ byte) ^ (crc >> 8)
+        };
+        Self(bytes.iter().fold(self.0, step))
+    }
+
+    /// Four bytes at once, the lowest first.
+    #[must_use]
+    pub(super) fn and_word(self, word: u32) -> Self {
+        let [first, second, third, last] = (self.0 ^ word).to_le_bytes();
+        Self(crc_of(3, first) ^ crc_of(2, second) ^ crc_of(1, third) ^ crc_of(0, last))
+    }
+
+    pub(super) const fn value(self) -> u32 {
+        !self.0
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn crc_tables() -> [[u32; 256]; 4] {
+    let mut tables = [crc_table(), [0; 256], [0; 256], [0; 256]];
+    let mut followed_by = 1;
+    while followed_by < 4 {
+        let mut at = 0;
+        while at < 256 {
+            let before = tables[followed_by - 1][at];
+            tables[followed_by][at] = tables[0][(before & 0xff) as usize] ^ (before >> 8);
+            at += 1;
+        }
+        followed_by += 1;
+    }
+    tables
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
@@ -146,4 +188,19 @@ pub(super) const fn avalanche(a: u32) -> u32 {
 pub fn hash64(key: &[u8]) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     crate::random::mix(key.iter().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Crc32;
+
+    proptest! {
+        #[test]
+        fn a_word_counts_as_its_bytes(before: Vec<u8>, word: u32) {
+            let crc = Crc32::new().and(&before);
+            prop_assert_eq!(crc.and_word(word).value(), crc.and(&word.to_le_bytes()).value());
+        }
+    }
 }

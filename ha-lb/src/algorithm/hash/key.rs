@@ -8,7 +8,10 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::str::FromStr;
 use std::sync::Arc;
+
+use ha_core::config::ConfigError;
 
 /// What a request is placed by.
 ///
@@ -32,6 +35,24 @@ pub enum Key {
     Header(Arc<str>),
     /// The value of a cookie.
     Cookie(Arc<str>),
+}
+
+impl FromStr for Key {
+    type Err = ConfigError;
+
+    /// Reads `source`, `uri[,len=N][,depth=N][,whole=true|false]`, `query,name=PARAMETER`,
+    /// `header,name=HEADER` or `cookie,name=COOKIE`.
+    ///
+    /// ```
+    /// use ha_lb::algorithm::hash::Key;
+    ///
+    /// assert_eq!("header,name=x-user".parse(), Ok(Key::Header("x-user".into())));
+    /// let error = "header".parse::<Key>().unwrap_err().to_string();
+    /// assert!(error.starts_with("key.name: nothing is not allowed: a name"), "{error}");
+    /// ```
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        crate::algorithm::parse::key_alone(text)
+    }
 }
 
 /// Which part of a request's target is the key; default: all before the `?`.

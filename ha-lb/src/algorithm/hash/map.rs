@@ -1,4 +1,11 @@
 //! HAProxy's map: a table of as many slots as the weights together.
+//!
+//! # Source
+//!
+//! HAProxy's `recalc_server_map` (`src/lb_map.c`), over the usable endpoints: in slot t, counted from 1,
+//! the first endpoint is due that is furthest behind `floor(weight × t / total)` picks. HAProxy looks at
+//! every endpoint for every slot; here one is looked at only when it comes to be due. Where all weigh
+//! the same, slot t is the t-th usable endpoint, and no table is needed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -6,10 +13,70 @@ use std::collections::{BTreeSet, BinaryHeap};
 use crate::algorithm::round_robin::reduce;
 use crate::snapshot::{EndpointIndex, Endpoints};
 
-/// HAProxy's table (`recalc_server_map`), over the usable endpoints: in slot t, counted from 1, the first
-/// endpoint is due that is furthest behind `floor(weight × t / total)` picks. HAProxy looks at every
-/// endpoint for every slot; here an endpoint is looked at only when it comes to be due.
-pub(crate) fn map(endpoints: &Endpoints) -> Box<[EndpointIndex]> {
+/// Which endpoint each slot belongs to.
+#[derive(Debug)]
+pub(crate) enum Map {
+    /// The usable endpoints are the slots, whichever they are.
+    Equal,
+    /// Laid down for the endpoints that were usable then.
+    Slots(Box<[EndpointIndex]>),
+}
+
+impl Map {
+    pub(crate) fn new(endpoints: &Endpoints) -> Self {
+        let mut weights = endpoints.indices().map(|index| endpoints.weight(index));
+        let first = weights.next();
+        let equal = weights.all(|weight| Some(weight) == first);
+        if equal { Self::Equal } else { Self::Slots(slots(endpoints)) }
+    }
+
+    /// Whether it has to be laid down anew when another endpoint is usable.
+    pub(crate) const fn follows_health(&self) -> bool {
+        match self {
+            Self::Equal => false,
+            Self::Slots(_) => true,
+        }
+    }
+
+    pub(crate) fn len(&self, endpoints: &Endpoints) -> usize {
+        match self {
+            Self::Equal => endpoints.usable_count() as usize,
+            Self::Slots(slots) => slots.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, slot: usize, endpoints: &Endpoints) -> Option<EndpointIndex> {
+        match self {
+            Self::Equal => endpoints.nth_usable(slot),
+            Self::Slots(slots) => slots.get(slot).copied(),
+        }
+    }
+
+    /// The accepted endpoint at the slot of the hash or after it.
+    pub(super) fn find(
+        &self,
+        hash: u32,
+        endpoints: &Endpoints,
+        mut accept: impl FnMut(EndpointIndex) -> bool,
+    ) -> Option<EndpointIndex> {
+        let start = (hash as usize).checked_rem(self.len(endpoints))?;
+        match self {
+            Self::Equal => {
+                let first = endpoints.nth_usable(start)?;
+                if accept(first) {
+                    return Some(first);
+                }
+                endpoints.usable_from(first.get()).find(|index| accept(*index))
+            }
+            Self::Slots(slots) => {
+                let (before, after) = slots.split_at_checked(start)?;
+                after.iter().chain(before).copied().find(|index| accept(*index))
+            }
+        }
+    }
+}
+
+fn slots(endpoints: &Endpoints) -> Box<[EndpointIndex]> {
     let weights = reduce(endpoints, endpoints.usable(), u64::MAX);
     let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
     // When an endpoint is due once more: `ceil(times × total / weight)`.

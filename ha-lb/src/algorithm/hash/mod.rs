@@ -44,7 +44,7 @@ pub use self::config::{HashConfig, Method};
 pub(crate) use self::config::{MAGLEV_SIZE, MAX_MAGLEV_SIZE};
 pub use self::function::{Function, hash64};
 pub use self::key::{Key, UriKey, cookie, query_parameter};
-pub(crate) use self::map::map;
+pub(crate) use self::map::Map;
 
 use self::bound::Bound;
 use self::function::avalanche;
@@ -94,7 +94,7 @@ struct Tables {
 
 #[derive(Debug)]
 enum Table {
-    Map(Box<[EndpointIndex]>),
+    Map(Map),
     /// The nearer of two points.
     Nearest(Ring),
     /// The next point.
@@ -164,7 +164,7 @@ impl Hash {
     fn build(&self, endpoints: &Endpoints) -> Tables {
         let method = self.config.method();
         let table = match method {
-            Method::MapBased => Table::Map(map(endpoints)),
+            Method::MapBased => Table::Map(Map::new(endpoints)),
             Method::Consistent => Table::Nearest(Ring::haproxy(endpoints)),
             Method::Ketama => Table::Next(Ring::ketama(endpoints)),
             Method::Nginx => Table::Next(Ring::nginx(endpoints)),
@@ -190,7 +190,7 @@ impl Tables {
             Hashed::Long(hash) => (u32::try_from(hash >> 32).unwrap_or_default(), hash),
         };
         match &self.table {
-            Table::Map(slots) => walk(slots, short, accept),
+            Table::Map(map) => map.find(short, endpoints, accept),
             Table::Nearest(ring) => ring.nearest(short, accept),
             Table::Next(ring) => ring.next(short, accept),
             Table::Maglev(maglev) => maglev.find(long, accept),
@@ -201,17 +201,6 @@ impl Tables {
     }
 }
 
-/// The accepted endpoint at the slot of the hash or after it.
-fn walk(
-    slots: &[EndpointIndex],
-    hash: u32,
-    mut accept: impl FnMut(EndpointIndex) -> bool,
-) -> Option<EndpointIndex> {
-    let start = (hash as usize).checked_rem(slots.len())?;
-    let (before, after) = slots.split_at_checked(start)?;
-    after.iter().chain(before).copied().find(|index| accept(*index))
-}
-
 impl Balancer for Hash {
     fn name(&self) -> &'static str {
         self.config.name()
@@ -219,8 +208,8 @@ impl Balancer for Hash {
 
     fn pick(&self, endpoints: &Endpoints, context: &PickContext<'_>) -> Option<EndpointIndex> {
         let Some(hash) = self.hash(context) else {
-            let turn = u64::try_from(self.turn.take()).unwrap_or_default();
-            return endpoints.scan(turn, context);
+            let turn = self.turn.take(endpoints.usable_count() as usize)?;
+            return endpoints.scan(u64::try_from(turn).unwrap_or_default(), context);
         };
         let number = match hash {
             Hashed::Short(hash) => mix(u64::from(hash)),
@@ -250,8 +239,16 @@ impl Balancer for Hash {
         })
     }
 
-    fn follows_health(&self) -> bool {
-        self.config.method() == Method::MapBased
+    fn follows_health(&self, endpoints: &Endpoints) -> bool {
+        self.with_tables(endpoints, |tables| match &tables.table {
+            Table::Map(map) => map.follows_health(),
+            Table::Nearest(_)
+            | Table::Next(_)
+            | Table::Maglev(_)
+            | Table::Rendezvous(_)
+            | Table::MultiProbe(_)
+            | Table::Jump => false,
+        })
     }
 
     fn key(&self) -> Option<&Key> {

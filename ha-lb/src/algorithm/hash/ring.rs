@@ -1,8 +1,11 @@
 //! Rings: points of all endpoints on a circle of 32 bits; HAProxy's, ketama of libmemcached and of nginx.
 
+use std::net::SocketAddr;
+use std::ops::Range;
+
 use md5::{Digest, Md5};
 
-use super::function::{avalanche, crc32};
+use super::function::{Crc32, avalanche};
 use crate::endpoint::Endpoint;
 use crate::snapshot::{EndpointIndex, Endpoints};
 
@@ -41,32 +44,34 @@ fn fitting_weights(endpoints: &Endpoints, points: u64) -> Vec<(EndpointIndex, u3
 }
 
 impl Ring {
-    fn new(mut points: Vec<Point>) -> Self {
-        // Those at the same place stay in the order of the list.
-        points.sort_by_key(|point| point.at);
+    fn new(points: Vec<Point>) -> Self {
+        let points = sorted(points);
         // About one point for each value, so that a look-up is a few steps.
         let bits = points.len().checked_ilog2().unwrap_or(0).clamp(1, 24);
         let shift = 32 - bits;
-        let mut starts = Vec::with_capacity((1 << bits) + 1);
-        let mut next = 0_u32;
-        for upper in 0..1_u32 << bits {
-            let reached = |next: u32| {
-                points.get(next as usize).is_none_or(|point| point.at >> shift >= upper)
-            };
-            while !reached(next) {
-                next += 1;
+        // After the last point of each value begin those of the next; a value without any begins where
+        // the one before it does.
+        let mut starts = vec![0_u32; (1 << bits) + 1];
+        for (end, point) in (1..).zip(&points) {
+            if let Some(start) = starts.get_mut((point.at >> shift) as usize + 1) {
+                *start = end;
             }
-            starts.push(next);
         }
-        starts.push(u32::try_from(points.len()).unwrap_or(u32::MAX));
+        let mut before = 0;
+        for start in &mut starts {
+            before = before.max(*start);
+            *start = before;
+        }
         Self { points: points.into(), starts: starts.into(), shift }
     }
 
     /// HAProxy's: each endpoint has 16 points for each unit of weight, at
     /// `avalanche(id × 4096 + nth)`; its id is the one that was set, else its position in the list, from 1.
     pub(super) fn haproxy(endpoints: &Endpoints) -> Self {
-        let mut points = Vec::new();
-        for (index, weight) in fitting_weights(endpoints, 16) {
+        let weights = fitting_weights(endpoints, 16);
+        let points = weights.iter().map(|(_, weight)| 16 * *weight as usize).sum();
+        let mut points = Vec::with_capacity(points);
+        for (index, weight) in weights {
             let position = endpoints.list_position(index).and_then(|at| u32::try_from(at).ok());
             let position = position.unwrap_or(u32::MAX).wrapping_add(1);
             let id = endpoints.endpoint(index).and_then(Endpoint::id);
@@ -85,24 +90,17 @@ impl Ring {
         let servers = u64::try_from(endpoints.len()).unwrap_or(u64::MAX);
         let mut points = Vec::with_capacity(endpoints.len() * 160);
         for index in endpoints.indices() {
-            let Some(endpoint) = endpoints.endpoint(index) else { continue };
+            let Some(state) = endpoints.state(index) else { continue };
             // `floor(weight / total × 40 × servers)`, without rounding errors.
             let weight = u64::from(endpoints.weight(index));
             let digests = weight.saturating_mul(40 * servers).checked_div(total).unwrap_or(0);
-            let address = endpoint.address();
-            for nth in 0..digests {
-                // Port 11211 is left out, as memcached's own.
-                let text = match address.port() {
-                    11_211 => format!("{}-{nth}", address.ip()),
-                    port => format!("{}:{port}-{nth}", address.ip()),
-                };
-                let digest = Md5::digest(text);
-                let words = digest.iter().as_slice().chunks_exact(4);
-                points.extend(words.filter_map(|word| {
-                    let at = u32::from_le_bytes(word.try_into().ok()?);
-                    Some(Point { at, index })
-                }));
-            }
+            // Kept with the endpoint, as they cost more than the rest of the ring.
+            let kept = state.points(|| ketama_points(state.address(), 0..digests));
+            let known = digests.min(u64::try_from(kept.len() / 4).unwrap_or(u64::MAX));
+            let wanted = usize::try_from(known * 4).unwrap_or(usize::MAX);
+            points.extend(kept.iter().take(wanted).map(|at| Point { at: *at, index }));
+            let more = ketama_points(state.address(), known..digests);
+            points.extend(more.into_iter().map(|at| Point { at, index }));
         }
         Self::new(points)
     }
@@ -110,18 +108,19 @@ impl Ring {
     /// nginx's `hash … consistent` (and `Cache::Memcached::Fast`): 160 points for each unit of weight, each
     /// the CRC-32 of address, port and the point before it.
     pub(super) fn nginx(endpoints: &Endpoints) -> Self {
-        let mut points = Vec::new();
-        for (index, weight) in fitting_weights(endpoints, 160) {
+        let weights = fitting_weights(endpoints, 160);
+        let points = weights.iter().map(|(_, weight)| 160 * *weight as usize).sum();
+        let mut points = Vec::with_capacity(points);
+        for (index, weight) in weights {
             let Some(endpoint) = endpoints.endpoint(index) else { continue };
             let (ip, port) = (endpoint.address().ip(), endpoint.address().port());
             let ip = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
-            let base = format!("{ip}\0{port}");
+            let base = Crc32::new().and(format!("{ip}\0{port}").as_bytes());
             let mut before = 0_u32;
-            for _ in 0..160 * weight {
-                let at = crc32([base.as_bytes(), &before.to_le_bytes()]);
-                points.push(Point { at, index });
-                before = at;
-            }
+            points.extend((0..160 * weight).map(|_| {
+                before = base.and_word(before).value();
+                Point { at: before, index }
+            }));
         }
         Self::new(points)
     }
@@ -165,9 +164,110 @@ impl Ring {
     }
 }
 
+/// The points in ascending order; those at the same place stay in the order of the list.
+///
+/// By counting: the upper 8 bits first, so that what is left to be done of each part fits into a
+/// cache. A ring of a million points takes a few milliseconds.
+fn sorted(mut points: Vec<Point>) -> Vec<Point> {
+    const FEW: usize = 512;
+    if points.len() < FEW {
+        points.sort_by_key(|point| point.at);
+        return points;
+    }
+    let mut sorted = points.clone();
+    let mut places = Vec::new();
+    scatter(&points, &mut sorted, 24, 8, &mut places);
+    let ends = places.clone();
+    let (mut points, mut rest, mut start) = (&mut *points, &mut *sorted, 0);
+    for end in ends {
+        let len = (end - start) as usize;
+        start = end;
+        let (Some(spare), Some(part)) = (points.split_off_mut(..len), rest.split_off_mut(..len))
+        else {
+            break;
+        };
+        if len < FEW {
+            part.sort_by_key(|point| point.at);
+        } else {
+            scatter(part, spare, 0, 12, &mut places);
+            scatter(spare, part, 12, 12, &mut places);
+        }
+    }
+    sorted
+}
+
+/// Copies the points in the order of some of their bits; `places` is then where each part ends.
+fn scatter(from: &[Point], to: &mut [Point], shift: u32, bits: u32, places: &mut Vec<u32>) {
+    let digit = |point: &Point| (point.at >> shift) as usize & ((1 << bits) - 1);
+    places.clear();
+    places.resize(1 << bits, 0);
+    for point in from {
+        if let Some(count) = places.get_mut(digit(point)) {
+            *count += 1;
+        }
+    }
+    let mut next = 0;
+    for place in &mut *places {
+        next += std::mem::replace(place, next);
+    }
+    for point in from {
+        if let Some(place) = places.get_mut(digit(point))
+            && let Some(free) = to.get_mut(*place as usize)
+        {
+            *free = *point;
+            *place += 1;
+        }
+    }
+}
+
+/// The points of an endpoint on ketama's ring, four for each of these digests.
+fn ketama_points(address: SocketAddr, digests: Range<u64>) -> Box<[u32]> {
+    // Port 11211 is left out, as memcached's own.
+    let mut text = match address.port() {
+        11_211 => format!("{}-", address.ip()),
+        port => format!("{}:{port}-", address.ip()),
+    };
+    let prefix = text.len();
+    let words = digests.flat_map(|nth| {
+        text.truncate(prefix);
+        text.push_str(&nth.to_string());
+        let digest: [u8; 16] = Md5::digest(&text).into();
+        let (words, _) = digest.as_chunks::<4>();
+        <[[u8; 4]; 4]>::try_from(words).unwrap_or_default().map(u32::from_le_bytes)
+    });
+    words.collect()
+}
+
 /// The hash of a key on ketama's ring.
 pub(super) fn ketama_hash(key: &[u8]) -> u32 {
     let digest = Md5::digest(key);
     let word = digest.first_chunk::<4>().copied().unwrap_or_default();
     u32::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn points_are_sorted_and_equal_ones_keep_their_order(seed: u64, mask: u32) {
+            let points: Vec<Point> = (0..5_000)
+                .map(|nth| {
+                    let hash = crate::random::mix(seed.wrapping_add(u64::from(nth)));
+                    let at = u32::try_from(hash >> 32).expect("half") & mask;
+                    Point { at, index: EndpointIndex::new(nth) }
+                })
+                .collect();
+            let mut model = points.clone();
+            model.sort_by_key(|point| point.at);
+            let pairs = |points: &[Point]| -> Vec<(u32, usize)> {
+                points.iter().map(|point| (point.at, point.index.get())).collect()
+            };
+            prop_assert_eq!(pairs(&sorted(points)), pairs(&model));
+        }
+    }
 }
