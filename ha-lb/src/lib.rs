@@ -36,7 +36,9 @@
 //! - [`stick`]: who had which endpoint, by a table or a cookie; `queue`: who waits for a full pool.
 //! - [`discovery`]: where a pool's endpoints come from: lists, files, DNS.
 //! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
-//! - [`health`]: checks, their schedule, and the monitor that makes them.
+//! - [`health`]: checks, their schedule, and the monitor that makes them; agents, and outliers by how
+//!   their work goes.
+//! - [`report`]: what endpoints say of their load, and the shares that follow.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
 //!   what they share, and how to take one out of service without losing a request.
 //!
@@ -82,6 +84,7 @@ pub mod proxy;
 #[cfg(feature = "tokio")]
 pub mod queue;
 mod random;
+pub mod report;
 pub mod resilience;
 pub mod simulation;
 pub mod snapshot;

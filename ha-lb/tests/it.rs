@@ -32,6 +32,8 @@ mod name_server;
 mod outlier;
 #[path = "it/queue.rs"]
 mod queue;
+#[path = "it/report.rs"]
+mod report;
 #[path = "it/script.rs"]
 mod script;
 #[path = "it/sticky.rs"]

@@ -26,6 +26,7 @@ use crate::l4::Buffers;
 use crate::pick::{Outcome, Pick};
 use crate::pool::Pool;
 use crate::proxy::{Dialer, PRIORITY, Phase, Shared, address_bytes, connect, count};
+use crate::report;
 use crate::state::EndpointState;
 
 /// Who has sent a request, what it is placed by, and who is to stay with one endpoint.
@@ -265,6 +266,11 @@ impl Exchanger {
                 let (mut head, body) = answer.into_parts();
                 head.version = Version::HTTP_11;
                 headers::forward_response(head.status, &mut head.headers);
+                if let Some(reporter) = self.config.load_reports()
+                    && let Some(report) = head.headers.remove(report::HEADER)
+                {
+                    reporter.report_header(pick.state(), report.to_str().unwrap_or_default());
+                }
                 let body = if switched {
                     activity.upgrade(Upgraded { upstream, pick });
                     AnswerBody::text("")

@@ -263,3 +263,31 @@ async fn errors_of_the_work_take_an_endpoint_out_between_two_checks() {
     assert!(explained.contains("not s2: unhealthy: 4 errors in a row"), "{explained}");
     monitor.stop().await.expect("no panic").expect("a timer");
 }
+
+#[tokio::test]
+async fn first_checks_of_a_large_pool_do_not_start_in_one_burst() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let check: Arc<dyn HealthCheck> = Arc::new(FnCheck::new(move |_: Target| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok(Passed::because("fine")) }
+    }));
+    let pace = || Pace::builder().interval(Duration::from_hours(10));
+    let addresses: Vec<_> = (1..=1000).map(|port| ([192, 0, 2, 1], port).into()).collect();
+    // By default over the interval, of which 36 s are for each.
+    let large = pool(&addresses);
+    let monitor =
+        Monitor::new(large.clone(), Arc::clone(&check), pace().build().expect("fine")).spawn();
+    until(&large, 0, Health::Healthy).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    monitor.stop().await.expect("no panic").expect("a timer");
+    // And all within this time, if asked for.
+    let large = pool(&addresses);
+    let spread = pace().start_spread(Duration::from_millis(50)).build().expect("fine");
+    let monitor = Monitor::new(large.clone(), check, spread).spawn();
+    for index in [0, 500, 999] {
+        until(&large, index, Health::Healthy).await;
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1001);
+    monitor.stop().await.expect("no panic").expect("a timer");
+}

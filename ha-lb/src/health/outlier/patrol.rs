@@ -193,3 +193,84 @@ impl Drop for Patrol {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::super::Enforce;
+    use super::*;
+    use crate::algorithm::Algorithm;
+    use crate::balancer::PickContext;
+    use crate::endpoint::parse_list;
+    use crate::pick::Outcome;
+
+    const START: Instant = Instant::from_secs(1_000);
+
+    fn pool(endpoints: usize) -> Pool {
+        let list: Vec<_> = (1..=endpoints).map(|n| format!("s{n}=192.0.2.{n}:80")).collect();
+        let builder = Pool::builder(Algorithm::RoundRobin.balancer());
+        let builder = builder.measure_latency(Duration::from_secs(10));
+        builder.endpoints(parse_list(&list.join(",")).expect("a list")).build().expect("unique")
+    }
+
+    fn work(pool: &Pool, now: Instant, times: usize, how: impl Fn(&str) -> (Outcome, Duration)) {
+        for _ in 0..times {
+            let pick = pool.pick(&PickContext::new().with_now(now)).expect("usable");
+            let (outcome, took) = how(pick.name().as_str());
+            pick.finish_after(outcome, took, now);
+        }
+    }
+
+    #[test]
+    fn a_slow_endpoint_is_found_by_the_times_of_its_work() {
+        let pool = pool(6);
+        let config = Config::builder().enforce(Detection::Latency, Enforce::Eject).latency(5.0, 2);
+        let config = config.build().expect("in range");
+        let mut patrol = Patrol::new(pool.clone(), config, START, Arc::new(|| ()));
+        for interval in 1..=2 {
+            let now = patrol.deadline();
+            work(&pool, now, 600, |name| {
+                let ms = if name == "s4" { 120 } else { 20 };
+                (Outcome::Completed, Duration::from_millis(ms))
+            });
+            assert_eq!(patrol.sweep(now).len(), usize::from(interval == 2));
+        }
+        let snapshot = pool.snapshot();
+        let ejected = snapshot.iter().filter(|(_, state)| state.is_ejected());
+        let ejected: Vec<_> = ejected.map(|(_, state)| state.reason().to_string()).collect();
+        assert_eq!(ejected, ["120.0 ms on average, the others 20.0 ms"]);
+    }
+
+    #[test]
+    fn good_work_wakes_nobody_and_errors_only_at_the_threshold() {
+        let pool = pool(3);
+        let woken = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&woken);
+        let wake = Arc::new(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut patrol = Patrol::new(pool.clone(), Config::default(), START, wake);
+        let count = || woken.load(Ordering::Relaxed);
+        let outcome = |fails: Outcome| {
+            move |name: &str| {
+                (if name == "s1" { fails } else { Outcome::Completed }, Duration::from_millis(1))
+            }
+        };
+        work(&pool, START, 12, outcome(Outcome::ErrorAnswer));
+        assert_eq!(count(), 0, "four in a row");
+        // Good work ends the run.
+        work(&pool, START, 3, outcome(Outcome::Completed));
+        work(&pool, START, 12, outcome(Outcome::ErrorAnswer));
+        assert_eq!(count(), 0);
+        work(&pool, START, 3, outcome(Outcome::ErrorAnswer));
+        assert_eq!(count(), 1);
+        assert_eq!(patrol.strike(START).len(), 1);
+        assert_eq!(patrol.strike(START).len(), 0);
+        // Nobody listens any more, and nobody is out.
+        drop(patrol);
+        work(&pool, START, 60, outcome(Outcome::ErrorAnswer));
+        assert_eq!(count(), 1);
+    }
+}
