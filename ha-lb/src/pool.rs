@@ -15,6 +15,8 @@ use ha_core::time::{BootClock, Clock, Instant};
 
 pub use self::builder::PoolBuilder;
 pub use self::ramp::SlowStart;
+#[cfg(feature = "tokio")]
+pub(crate) use self::ramp::SlowStarts;
 
 use self::ramp::Ramps;
 use crate::algorithm::Algorithm;

@@ -84,6 +84,33 @@ impl SlowStart {
     }
 }
 
+/// When a driver is to move a pool's slow starts on: everyone who brings endpoints back must.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Default)]
+pub(crate) struct SlowStarts(Option<Instant>);
+
+#[cfg(feature = "tokio")]
+impl SlowStarts {
+    /// When [`ring`](Self::ring) is due.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.0
+    }
+
+    /// The pool has changed: a slow start may have begun.
+    pub(crate) fn follow(&mut self, pool: &super::Pool, now: Instant) {
+        if self.0.is_none() {
+            self.0 = pool.advance(now);
+        }
+    }
+
+    /// Moves them on, if it is time.
+    pub(crate) fn ring(&mut self, pool: &super::Pool, now: Instant) {
+        if self.0.is_some_and(|at| at <= now) {
+            self.0 = pool.advance(now);
+        }
+    }
+}
+
 /// Which endpoints take a part of their share only, and why.
 #[derive(Debug, Default)]
 pub(super) struct Ramps {

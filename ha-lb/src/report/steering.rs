@@ -163,12 +163,17 @@ impl Steering {
     }
 
     /// Works shares out and sets those that have changed.
+    #[expect(clippy::mutable_key_type, reason = "keys are compared by address alone")]
     fn update(&mut self, now: Instant) {
         let snapshot = self.pool.snapshot();
         let listed =
             snapshot.iter().map(|(endpoint, state)| (Key(Arc::clone(state)), endpoint.weight()));
         let shares = self.reporter.lock().shares(now, listed);
         let mut before = std::mem::take(&mut self.set);
+        // Those that have left first: another endpoint may have their name now.
+        for key in before.keys().filter(|key| !shares.contains_key(key)) {
+            self.pool.set_share_by(ShareSource::Reports, key.0.name(), Share::WHOLE);
+        }
         for (key, share) in shares {
             let known = before.remove(&key).unwrap_or_default();
             let name = key.0.name();

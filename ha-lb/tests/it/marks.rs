@@ -12,7 +12,7 @@ use ha_lb::endpoint::Endpoint;
 use ha_lb::health::monitor::{FnHook, Monitor, ShutBackupSessions, ShutSessions, Track, Turn};
 use ha_lb::health::schedule::Pace;
 use ha_lb::health::{Failed, FnCheck, Passed, Target};
-use ha_lb::pool::Pool;
+use ha_lb::pool::{Pool, SlowStart};
 use ha_lb::state::Admin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
@@ -213,4 +213,27 @@ async fn endpoints_take_their_health_from_those_of_another_pool() {
 
 fn model_address() -> std::net::SocketAddr {
     "192.0.2.1:80".parse().expect("an address")
+}
+
+#[tokio::test]
+async fn slow_starts_go_on_without_a_monitor_of_the_pool() {
+    let model = pool(&[nobody().await]);
+    let window = SlowStart::new(Duration::from_millis(100));
+    let tracked = Pool::builder(Algorithm::RoundRobin.balancer())
+        .endpoints(vec![Endpoint::new(name("s1"), model_address())])
+        .slow_start(window)
+        .build()
+        .expect("unique");
+    let track = Track::new(tracked.clone(), model.clone()).spawn();
+    model.set_health(&name("s1"), Health::Unhealthy, "told so");
+    until(&tracked, 0, Health::Unhealthy).await;
+    model.set_health(&name("s1"), Health::Healthy, "told so");
+    until(&tracked, 0, Health::Healthy).await;
+    let snapshot = tracked.snapshot();
+    let (_, state) = snapshot.iter().next().expect("in the pool");
+    assert!(state.share().parts() < 256);
+    while state.share().parts() < 256 {
+        tokio::task::yield_now().await;
+    }
+    track.stop().await.expect("no panic").expect("a timer");
 }

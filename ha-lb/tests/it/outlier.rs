@@ -8,11 +8,12 @@ use ha_core::driver::Task;
 use ha_core::event::EventKind;
 use ha_core::health::Health;
 use ha_core::timeline::Timeline;
+use ha_lb::algorithm::Algorithm;
 use ha_lb::balancer::PickContext;
-use ha_lb::endpoint::Endpoint;
+use ha_lb::endpoint::{Endpoint, parse_list};
 use ha_lb::health::outlier::{Config, ConfigBuilder, Detection, Enforce, Standing, Status, Watch};
 use ha_lb::pick::Outcome;
-use ha_lb::pool::Pool;
+use ha_lb::pool::{Pool, SlowStart};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
@@ -186,4 +187,32 @@ async fn what_is_only_observed_goes_on() {
         pool.snapshot().iter().map(|(_, state)| state.totals().connect_failures).sum::<u64>();
     assert_eq!(totals, 40);
     assert_eq!(watch.stop().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_comes_back_takes_up_work_slowly_if_the_pool_says_so() {
+    let list = "s1=192.0.2.1:80,s2=192.0.2.2:80";
+    let pool = Pool::builder(Algorithm::RoundRobin.balancer())
+        .endpoints(parse_list(list).expect("a list"))
+        .slow_start(SlowStart::new(Duration::from_millis(100)))
+        .build()
+        .expect("unique");
+    for name in ["s1", "s2"] {
+        pool.set_health(&name.parse().expect("a name"), Health::Healthy, "its check passes");
+    }
+    let (mut status, watch) = watched(&pool, quick());
+    until(&mut status, 1, |standing| standing == Standing::In).await;
+    while !pool.snapshot().iter().any(|(_, state)| state.runs().local == 5) {
+        let pick = pool.pick(&PickContext::new()).expect("usable");
+        let is_first = pick.name().as_str() == "s1";
+        pick.finish(if is_first { Outcome::Failed } else { Outcome::Completed });
+    }
+    until(&mut status, 0, is_out).await;
+    until(&mut status, 0, |standing| standing == Standing::In).await;
+    let snapshot = pool.snapshot();
+    let (_, state) = snapshot.iter().next().expect("in the pool");
+    while state.share().parts() < 256 {
+        tokio::task::yield_now().await;
+    }
+    watch.stop().await;
 }

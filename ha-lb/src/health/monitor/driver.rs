@@ -17,6 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::health::agent::AgentReport;
 use crate::health::schedule::{Input, Output};
 use crate::health::{Failed, Passed};
+use crate::pool::SlowStarts;
 use crate::snapshot::Snapshot;
 use crate::state::faults::{Sentinel, Tripwire};
 use crate::state::{Admin, EndpointState, Listener};
@@ -41,11 +42,11 @@ pub(super) struct Driver {
     due: BTreeSet<(Instant, Key)>,
     /// Those whose time has come and that wait until fewer are running.
     held: BTreeSet<(Instant, Key)>,
-    /// When slow starts are to be moved on.
-    ramp_at: Option<Instant>,
+    slow_starts: SlowStarts,
     pub(super) running: FuturesUnordered<BoxFuture<'static, Ended>>,
     seen: Option<Arc<Snapshot>>,
     errors: Arc<Notify>,
+    out: Vec<Output>,
 }
 
 impl Driver {
@@ -56,10 +57,11 @@ impl Driver {
             slots: BTreeMap::new(),
             due: BTreeSet::new(),
             held: BTreeSet::new(),
-            ramp_at: None,
+            slow_starts: SlowStarts::default(),
             running: FuturesUnordered::new(),
             seen: None,
             errors: Arc::default(),
+            out: Vec::new(),
         }
     }
 
@@ -71,9 +73,7 @@ impl Driver {
     /// Watches endpoints that joined, forgets those that left, pauses those in maintenance.
     pub(super) fn follow_pool(&mut self) {
         let now = self.clock.now();
-        if self.ramp_at.is_none() {
-            self.ramp();
-        }
+        self.slow_starts.follow(&self.monitor.marks.pool, now);
         let snapshot = self.monitor.marks.pool.snapshot();
         if !self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &snapshot)) {
             self.follow_list(&snapshot, now);
@@ -165,12 +165,7 @@ impl Driver {
     /// When something is to be done next, unless news come before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
-        self.ramp_at.into_iter().chain(due).min()
-    }
-
-    /// Moves slow starts on, and notes when to do so again.
-    fn ramp(&mut self) {
-        self.ramp_at = self.monitor.marks.pool.advance(self.clock.now());
+        self.slow_starts.deadline().into_iter().chain(due).min()
     }
 
     fn is_busy(&self) -> bool {
@@ -180,9 +175,7 @@ impl Driver {
     /// Ticks every schedule that is due; those that would start something wait while enough runs.
     pub(super) fn ring(&mut self) {
         let now = self.clock.now();
-        if self.ramp_at.is_some_and(|at| at <= now) {
-            self.ramp();
-        }
+        self.slow_starts.ring(&self.monitor.marks.pool, now);
         while let Some((due, key)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             let probe = self.slots.get_mut(&key.0).and_then(|slot| slot.probe(key.1));
             let starts = probe.is_some_and(|probe| probe.schedule.is_waiting());
@@ -254,7 +247,7 @@ impl Driver {
     fn step(&mut self, key: Key, now: Instant, input: Option<Input>) {
         let Some(slot) = self.slots.get_mut(&key.0) else { return };
         let Some(probe) = slot.probe(key.1) else { return };
-        let mut out = Vec::with_capacity(1);
+        let mut out = std::mem::take(&mut self.out);
         let before = probe.schedule.deadline();
         match input {
             Some(input) => probe.schedule.handle(now, input, &mut out),
@@ -266,9 +259,10 @@ impl Driver {
             self.held.remove(&(due, key));
         }
         self.due.extend(after.map(|due| (due, key)));
-        for output in out {
+        for output in out.drain(..) {
             self.act(key, now, output);
         }
+        self.out = out;
     }
 
     fn act(&mut self, key: Key, now: Instant, output: Output) {

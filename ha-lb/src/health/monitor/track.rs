@@ -4,16 +4,16 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use ha_core::driver::Task;
+use ha_core::driver::{Alarm, Task};
 use ha_core::event::Observer;
 use ha_core::health::Health;
 use ha_core::id::EndpointName;
-use ha_core::time::{BootClock, Clock};
+use ha_core::time::{BootClock, Clock, Instant};
 
 use super::Hook;
 use super::marks::Marks;
 use crate::endpoint::Endpoint;
-use crate::pool::Pool;
+use crate::pool::{Pool, SlowStarts};
 use crate::state::Admin;
 
 /// Keeps the health of a pool's endpoints as that of another pool's, without checks of their own
@@ -94,20 +94,26 @@ impl Track {
     ///
     /// # Errors
     ///
-    /// None now; as [`Monitor::run`](super::Monitor::run).
+    /// When no timer is to be had from the kernel (no more file descriptors).
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the endpoints keep their last health.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let (alarm, clock) = (Alarm::new()?, BootClock::new());
         let (mut own, mut models) = (self.marks.pool.changes(), self.model.changes());
+        let mut slow_starts = SlowStarts::default();
         tokio::pin!(stop);
         loop {
             own.borrow_and_update();
             models.borrow_and_update();
-            self.follow();
+            let now = clock.now();
+            self.follow(now);
+            slow_starts.follow(&self.marks.pool, now);
+            slow_starts.ring(&self.marks.pool, now);
             tokio::select! { biased;
                 () = &mut stop => return Ok(()),
+                rung = alarm.until(slow_starts.deadline()) => rung?,
                 // Both pools are held, so both senders live.
                 Ok(()) = models.changed() => {}
                 Ok(()) = own.changed() => {}
@@ -123,8 +129,7 @@ impl Track {
     }
 
     /// Takes over what is known now.
-    fn follow(&self) {
-        let now = BootClock::new().now();
+    fn follow(&self, now: Instant) {
         let (snapshot, models) = (self.marks.pool.snapshot(), self.model.snapshot());
         for (endpoint, state) in snapshot.iter() {
             let Some(name) = (self.mapping)(endpoint) else { continue };

@@ -78,6 +78,11 @@ impl Patrol {
             self.beats.insert(key, beat);
         }
         for (key, beat) in before {
+            if self.detector.standing(&key) == Some(Standing::OnProbation) {
+                // Another endpoint may have its name now.
+                let name = beat.state.name();
+                self.pool.set_share_by(ShareSource::Outliers, name, Share::WHOLE);
+            }
             self.detector.leave(&key);
             beat.state.listen(Listener::Outliers, None);
         }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::patrol::Key;
 use super::{Config, Patrol, Status, Verdict};
-use crate::pool::Pool;
+use crate::pool::{Pool, SlowStarts};
 use crate::state::EndpointState;
 
 /// Ejects the outliers of a pool, and brings them back.
@@ -85,15 +85,18 @@ impl Watch {
         let errors = Arc::new(Notify::new());
         let waker = Arc::clone(&errors);
         let wake = Arc::new(move || waker.notify_one());
-        let mut patrol = Patrol::new(pool, config, clock.now(), wake);
+        let mut patrol = Patrol::new(pool.clone(), config, clock.now(), wake);
+        let mut slow_starts = SlowStarts::default();
         status.send_replace(patrol.status());
         tokio::pin!(stop);
         loop {
+            let deadline = slow_starts.deadline().into_iter().chain([patrol.deadline()]).min();
             let verdicts = tokio::select! { biased;
                 () = &mut stop => return Ok(()),
                 () = errors.notified() => patrol.strike(clock.now()),
                 news = changes.changed() => match news {
                     Ok(()) => {
+                        slow_starts.follow(&pool, clock.now());
                         if patrol.follow() {
                             status.send_replace(patrol.status());
                         }
@@ -101,9 +104,14 @@ impl Watch {
                     }
                     Err(_) => return Ok(()), // not reached: the patrol holds the pool
                 },
-                rung = alarm.until(Some(patrol.deadline())) => {
+                rung = alarm.until(deadline) => {
                     rung?;
-                    patrol.sweep(clock.now())
+                    let now = clock.now();
+                    slow_starts.ring(&pool, now);
+                    if patrol.deadline() > now {
+                        continue;
+                    }
+                    patrol.sweep(now)
                 }
             };
             for (state, verdict) in verdicts {
