@@ -46,6 +46,13 @@ pub trait Balancer: fmt::Debug + Send + Sync {
         let _: &Endpoints = endpoints;
     }
 
+    /// As [`prepare`](Self::prepare), with the group that these endpoints come after in a pool: what was
+    /// built for it may be taken over as far as it holds. Default: as if there were none.
+    fn prepare_after(&self, endpoints: &Endpoints, before: &Endpoints) {
+        let _: &Endpoints = before;
+        self.prepare(endpoints);
+    }
+
     /// The book that is to be told of every change of an endpoint of the group, from its preparation
     /// on. Default: none.
     fn book(&self, endpoints: &Endpoints) -> Option<Arc<dyn LoadBook>> {
@@ -118,6 +125,9 @@ macro_rules! forward {
             }
             fn prepare(&self, endpoints: &Endpoints) {
                 (**self).prepare(endpoints);
+            }
+            fn prepare_after(&self, endpoints: &Endpoints, before: &Endpoints) {
+                (**self).prepare_after(endpoints, before);
             }
             fn book(&self, endpoints: &Endpoints) -> Option<Arc<dyn LoadBook>> {
                 (**self).book(endpoints)

@@ -410,8 +410,12 @@ impl Pool {
     fn publish(&self, members: Arc<Members>) {
         let snapshot = Snapshot::new(members, &self.inner.policy);
         let balancer = &self.inner.balancer;
+        let old = self.inner.current.load_full();
         for group in snapshot.groups() {
-            balancer.prepare(group);
+            match old.groups().iter().find(|before| before.is_followed_by(group)) {
+                Some(before) => balancer.prepare_after(group, before),
+                None => balancer.prepare(group),
+            }
             let books = balancer.book(group).into_iter();
             #[cfg(feature = "tokio")]
             let books =

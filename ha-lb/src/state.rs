@@ -9,7 +9,7 @@ mod share;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -122,8 +122,6 @@ struct Cold {
     /// Why the health is what it is.
     reason: Mutex<Arc<str>>,
     sessions: Sessions,
-    /// Where it is on a ring; made when a ring asks for it.
-    points: OnceLock<Box<[u32]>>,
     /// Who is told of errors: a watch on outliers, a monitor.
     outliers: ArcSwapOption<Box<dyn Sentinel>>,
     monitor: ArcSwapOption<Box<dyn Sentinel>>,
@@ -411,11 +409,6 @@ impl EndpointState {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.cold.busy.fetch_add(nanos, Ordering::Relaxed);
         self.cold.timed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Its points on a ring, worked out once: they follow from its address alone.
-    pub(crate) fn points(&self, work_out: impl FnOnce() -> Box<[u32]>) -> &[u32] {
-        self.cold.points.get_or_init(work_out)
     }
 
     /// Sets the limit of the list; the agent's goes before it.

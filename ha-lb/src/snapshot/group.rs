@@ -119,6 +119,16 @@ impl Endpoints {
         self.rank
     }
 
+    /// Whether the other one has its place in a later snapshot.
+    pub(crate) fn is_followed_by(&self, other: &Self) -> bool {
+        self.rank == other.rank
+    }
+
+    /// What an algorithm has prepared for this group, if it was this.
+    pub(crate) fn stored<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.prepared.get()?.downcast_ref()
+    }
+
     /// How many endpoints there are, usable or not.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -152,6 +162,11 @@ impl Endpoints {
     #[must_use]
     pub fn state(&self, index: EndpointIndex) -> Option<&Arc<EndpointState>> {
         self.states.get(index.get())
+    }
+
+    /// All live states, in the order of their indices.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (EndpointIndex, &Arc<EndpointState>)> {
+        self.indices().zip(&self.states)
     }
 
     /// The weight at `index`, 1 to 256; 0 if it is out of range.

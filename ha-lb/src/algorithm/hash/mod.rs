@@ -156,18 +156,32 @@ impl Hash {
     }
 
     fn with_tables<T>(&self, endpoints: &Endpoints, look: impl FnOnce(&Tables) -> T) -> T {
-        let (method, bounded) = (self.config.method(), self.config.balance_factor().is_some());
-        let fits = |tables: &Tables| tables.method == method && tables.bound.is_some() == bounded;
-        look(&endpoints.prepared(fits, || self.build(endpoints)))
+        look(&endpoints.prepared(|tables| self.fits(tables), || self.build(endpoints, None)))
     }
 
-    fn build(&self, endpoints: &Endpoints) -> Tables {
+    fn fits(&self, tables: &Tables) -> bool {
+        let bounded = self.config.balance_factor().is_some();
+        tables.method == self.config.method() && tables.bound.is_some() == bounded
+    }
+
+    fn build(&self, endpoints: &Endpoints, before: Option<&Tables>) -> Tables {
         let method = self.config.method();
+        let before = match before.map(|tables| &tables.table) {
+            Some(Table::Nearest(ring) | Table::Next(ring)) => Some(ring),
+            Some(
+                Table::Map(_)
+                | Table::Maglev(_)
+                | Table::Rendezvous(_)
+                | Table::MultiProbe(_)
+                | Table::Jump,
+            )
+            | None => None,
+        };
         let table = match method {
             Method::MapBased => Table::Map(Map::new(endpoints)),
-            Method::Consistent => Table::Nearest(Ring::haproxy(endpoints)),
-            Method::Ketama => Table::Next(Ring::ketama(endpoints)),
-            Method::Nginx => Table::Next(Ring::nginx(endpoints)),
+            Method::Consistent => Table::Nearest(Ring::haproxy(endpoints, before)),
+            Method::Ketama => Table::Next(Ring::ketama(endpoints, before)),
+            Method::Nginx => Table::Next(Ring::nginx(endpoints, before)),
             Method::Maglev { size } => Table::Maglev(Maglev::new(endpoints, size)),
             Method::Rendezvous => Table::Rendezvous(Rendezvous::new(endpoints)),
             Method::MultiProbe => Table::MultiProbe(MultiProbe::new(endpoints)),
@@ -229,6 +243,11 @@ impl Balancer for Hash {
 
     fn prepare(&self, endpoints: &Endpoints) {
         self.with_tables(endpoints, |_| ());
+    }
+
+    fn prepare_after(&self, endpoints: &Endpoints, before: &Endpoints) {
+        let before = before.stored::<Tables>().filter(|tables| self.fits(tables));
+        endpoints.prepared(|tables| self.fits(tables), || self.build(endpoints, before));
     }
 
     fn book(&self, endpoints: &Endpoints) -> Option<Arc<dyn LoadBook>> {
