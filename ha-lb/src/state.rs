@@ -9,7 +9,7 @@ mod share;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -28,7 +28,7 @@ use self::latency::Latency;
 use self::sessions::Sessions;
 use crate::balancer::LoadBook;
 use crate::endpoint::Weight;
-use crate::health::agent::AgentState;
+use crate::health::agent::{AgentState, AgentWeight};
 use crate::snapshot::EndpointIndex;
 
 /// How the work ended that an endpoint was picked for.
@@ -97,8 +97,8 @@ impl fmt::Display for Admin {
 
 /// What is counted and known of one endpoint while the program runs.
 ///
-/// What every pick reads and writes has a cache line of its own (64 bytes; 128 with name and address),
-/// so that two endpoints never share one. Reading is wait-free.
+/// What every pick reads and writes has a cache line of its own (64 bytes; 192 with name, address and
+/// reason), so that two endpoints never share one. Reading is wait-free.
 #[derive(Debug)]
 pub struct EndpointState {
     hot: Hot,
@@ -106,10 +106,13 @@ pub struct EndpointState {
     address: SocketAddr,
     /// Who is told when the load changes.
     hook: ArcSwapOption<Hook>,
-    cold: Box<Cold>,
+    /// Why the health is what it is; off the hot path.
+    reason: Mutex<Arc<str>>,
+    cold: OnceLock<Box<Cold>>,
 }
 
-/// What good work does not touch, unless its time is taken.
+/// What good work does not touch, unless its time is taken; made when it is first needed, as most
+/// endpoints of a large pool never do.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Cold {
@@ -119,8 +122,6 @@ struct Cold {
     busy: AtomicU64,
     timed: AtomicU64,
     agent: AgentWord,
-    /// Why the health is what it is.
-    reason: Mutex<Arc<str>>,
     sessions: Sessions,
     /// Who is told of errors: a watch on outliers, a monitor.
     outliers: ArcSwapOption<Box<dyn Sentinel>>,
@@ -191,8 +192,18 @@ pub struct Totals {
 impl EndpointState {
     pub(crate) fn new(name: EndpointName, address: SocketAddr) -> Self {
         let reason = Mutex::new(Arc::from("not checked yet"));
-        let cold = Box::new(Cold { reason, ..Cold::default() });
-        Self { hot: Hot::default(), name, address, hook: ArcSwapOption::empty(), cold }
+        let hook = ArcSwapOption::empty();
+        Self { hot: Hot::default(), name, address, hook, reason, cold: OnceLock::new() }
+    }
+
+    fn cold(&self) -> &Cold {
+        self.cold.get_or_init(Box::default)
+    }
+
+    fn agent_weight(&self) -> Option<AgentWeight> {
+        // Most have none, and their bits are at hand.
+        let has_weight = agent::has_weight(self.hot.admin.load(Ordering::Relaxed));
+        if has_weight { self.cold.get()?.agent.weight() } else { None }
     }
 
     /// The name.
@@ -296,7 +307,7 @@ impl EndpointState {
     /// Why its health is what it is, in words.
     #[must_use]
     pub fn reason(&self) -> Arc<str> {
-        self.cold.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The counters.
@@ -306,12 +317,15 @@ impl EndpointState {
         let (completed, abandoned) = (read(&self.hot.completed), read(&self.hot.abandoned));
         let (connect_failures, failures) =
             (read(&self.hot.connect_failures), read(&self.hot.failures));
-        let (error_answers, gateway_errors) =
-            (read(&self.cold.error_answers), read(&self.cold.gateway_errors));
+        let cold = |counter: fn(&Cold) -> &AtomicU64| {
+            self.cold.get().map_or(0, |cold| read(counter(cold)))
+        };
+        let error_answers = cold(|cold| &cold.error_answers);
+        let gateway_errors = cold(|cold| &cold.gateway_errors);
         let ended =
             [completed, connect_failures, failures, abandoned, error_answers, gateway_errors];
         let picks = ended.iter().fold(u64::from(self.connections()), |sum, n| sum.wrapping_add(*n));
-        let (timed, busy) = (read(&self.cold.timed), read(&self.cold.busy));
+        let (timed, busy) = (cold(|cold| &cold.timed), cold(|cold| &cold.busy));
         let busy = Duration::from_nanos(busy);
         Totals {
             picks,
@@ -366,15 +380,17 @@ impl EndpointState {
         let counter = match outcome {
             Outcome::Completed => &self.hot.completed,
             Outcome::ConnectFailed => &self.hot.connect_failures,
-            Outcome::ErrorAnswer => &self.cold.error_answers,
+            Outcome::ErrorAnswer => &self.cold().error_answers,
             Outcome::Failed => &self.hot.failures,
-            Outcome::GatewayError => &self.cold.gateway_errors,
+            Outcome::GatewayError => &self.cold().gateway_errors,
             Outcome::Abandoned => &self.hot.abandoned,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.hot.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(runs) = self.hot.runs.note(outcome) {
-            for listener in [&self.cold.outliers, &self.cold.monitor] {
+        if let Some(runs) = self.hot.runs.note(outcome)
+            && let Some(cold) = self.cold.get()
+        {
+            for listener in [&cold.outliers, &cold.monitor] {
                 if let Some(listener) = &*listener.load() {
                     listener.failed(runs);
                 }
@@ -387,8 +403,8 @@ impl EndpointState {
     pub(crate) fn listen(&self, who: Listener, sentinel: Option<Arc<Box<dyn Sentinel>>>) {
         match who {
             #[cfg(feature = "tokio")]
-            Listener::Monitor => self.cold.monitor.store(sentinel),
-            Listener::Outliers => self.cold.outliers.store(sentinel),
+            Listener::Monitor => self.cold().monitor.store(sentinel),
+            Listener::Outliers => self.cold().outliers.store(sentinel),
         }
     }
 
@@ -400,28 +416,28 @@ impl EndpointState {
     /// Tells all who work with it now to stop.
     pub(crate) fn shut_sessions(&self) {
         self.hot.sessions.fetch_add(1, Ordering::Relaxed);
-        self.cold.sessions.wake_all();
+        self.cold().sessions.wake_all();
     }
 
     /// Takes a measured time into the average.
     pub(crate) fn note_latency(&self, now: Instant, took: Duration, decay: Duration) {
         self.hot.latency.note(now, took, decay);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.cold.busy.fetch_add(nanos, Ordering::Relaxed);
-        self.cold.timed.fetch_add(1, Ordering::Relaxed);
+        self.cold().busy.fetch_add(nanos, Ordering::Relaxed);
+        self.cold().timed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sets the limit of the list; the agent's goes before it.
     pub(crate) fn set_limit(&self, listed: u32) {
         let reported = agent::has_limit(self.hot.admin.load(Ordering::Relaxed));
-        let reported = if reported { self.cold.agent.max_connections() } else { None };
+        let reported = if reported { self.cold().agent.max_connections() } else { None };
         self.hot.limit.store(reported.unwrap_or(listed), Ordering::Relaxed);
     }
 
     /// Takes over what the agent reports; its limit and weight count once the list's are
     /// set anew.
     pub(crate) fn set_agent(&self, agent: &AgentState) {
-        self.cold.agent.set(agent);
+        self.cold().agent.set(agent);
         let bits = |word| Some(agent::with_agent(word, agent));
         // It never gives up: `bits` always has an answer.
         self.hot.admin.fetch_update(Ordering::Relaxed, Ordering::Relaxed, bits).unwrap_or_default();
@@ -429,13 +445,13 @@ impl EndpointState {
 
     /// The weight of an endpoint whose list says `listed`: a larger one, if its agent says so.
     pub(crate) fn weight_for(&self, listed: Weight) -> Weight {
-        let reported = self.cold.agent.weight().map(|weight| weight.of(listed));
+        let reported = self.agent_weight().map(|weight| weight.of(listed));
         reported.unwrap_or(listed).max(listed)
     }
 
     /// The part of its share that the agent wants it to take.
     pub(crate) fn agent_share(&self, listed: Weight) -> Share {
-        self.cold.agent.weight().map_or(Share::WHOLE, |weight| weight.share_of(listed))
+        self.agent_weight().map_or(Share::WHOLE, |weight| weight.share_of(listed))
     }
 
     pub(crate) fn set_share(&self, share: Share) {
@@ -476,7 +492,7 @@ impl EndpointState {
     }
 
     pub(crate) fn set_reason(&self, reason: &str) {
-        *self.cold.reason.lock().unwrap_or_else(PoisonError::into_inner) = Arc::from(reason);
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Arc::from(reason);
     }
 
     /// Sets the operator's will; returns the one before.
@@ -497,6 +513,6 @@ mod tests {
     fn hot_counters_have_a_cache_line_of_their_own() {
         assert_eq!((size_of::<Hot>(), align_of::<Hot>()), (64, 64));
         assert_eq!(align_of::<EndpointState>(), 64);
-        assert_eq!(size_of::<EndpointState>(), 128);
+        assert!(size_of::<EndpointState>() <= 192);
     }
 }

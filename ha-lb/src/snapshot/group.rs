@@ -86,8 +86,10 @@ impl Endpoints {
     ) -> Self {
         let endpoint = |position: &u32| members.endpoints.get(*position as usize);
         let state = |position: &u32| members.states.get(*position as usize).cloned();
-        let weight =
-            |position| Some(state(position)?.weight_for(endpoint(position)?.weight()).get());
+        let weight = |position: &u32| {
+            let state = members.states.get(*position as usize)?;
+            Some(state.weight_for(endpoint(position)?.weight()).get())
+        };
         let zones: BTreeSet<Option<&str>> =
             listed.iter().filter_map(endpoint).map(Endpoint::zone).collect();
         let group = Self {

@@ -14,6 +14,8 @@ const AGENT: u8 = 0b1100;
 const DOWN: u8 = 0b1_0000;
 /// Whether the agent has reported a limit.
 const LIMIT: u8 = 0b10_0000;
+/// Whether the agent has reported a weight.
+const WEIGHT: u8 = 0b100_0000;
 
 const fn code(admin: Admin) -> u8 {
     match admin {
@@ -47,6 +49,10 @@ pub(super) const fn has_limit(word: u8) -> bool {
     word & LIMIT != 0
 }
 
+pub(super) const fn has_weight(word: u8) -> bool {
+    word & WEIGHT != 0
+}
+
 pub(super) const fn with_operator(word: u8, admin: Admin) -> u8 {
     word & !OPERATOR | code(admin)
 }
@@ -54,7 +60,8 @@ pub(super) const fn with_operator(word: u8, admin: Admin) -> u8 {
 pub(super) fn with_agent(word: u8, state: &AgentState) -> u8 {
     let down = if state.is_down() { DOWN } else { 0 };
     let limit = if state.max_connections().is_some() { LIMIT } else { 0 };
-    word & OPERATOR | code(state.effective_admin()) << 2 | down | limit
+    let weight = if state.weight().is_some() { WEIGHT } else { 0 };
+    word & OPERATOR | code(state.effective_admin()) << 2 | down | limit | weight
 }
 
 /// The weight and the limit that an agent reports, in one word; 0 is neither.

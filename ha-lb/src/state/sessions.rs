@@ -81,10 +81,10 @@ impl Future for Closing {
         let known = |(_, waker): &(u64, Waker)| waker.will_wake(cx.waker());
         if !self.registered.as_ref().is_some_and(known) {
             let place = self.registered.as_ref().map(|(place, _)| *place);
-            let place = self.state.cold.sessions.wait(place, cx.waker());
+            let place = self.state.cold().sessions.wait(place, cx.waker());
             self.registered = Some((place, cx.waker().clone()));
         }
-        // After the registration: who closes counts first and wakes then.
+        // After the registration: who closes counts first and wakes then, under the same lock.
         if self.is_due() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
@@ -92,7 +92,7 @@ impl Future for Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         if let Some((place, _)) = self.registered {
-            self.state.cold.sessions.leave(place);
+            self.state.cold().sessions.leave(place);
         }
     }
 }
@@ -112,13 +112,13 @@ mod tests {
         let (mut early, gone) = (closing(), closing());
         assert!(Pin::new(&mut early).poll(&mut cx).is_pending());
         drop(gone);
-        assert_eq!(state.cold.sessions.lock().wakers.len(), 1);
+        assert_eq!(state.cold().sessions.lock().wakers.len(), 1);
         state.shut_sessions();
         let mut late = closing();
         assert!(Pin::new(&mut early).poll(&mut cx).is_ready());
         assert!(early.is_due());
         assert!(Pin::new(&mut late).poll(&mut cx).is_pending());
         drop((early, late));
-        assert!(state.cold.sessions.lock().wakers.is_empty());
+        assert!(state.cold().sessions.lock().wakers.is_empty());
     }
 }
