@@ -25,20 +25,33 @@ fn seed() -> u64 {
 }
 
 /// The next random number of this thread.
+///
+/// Wang Yi's "wyrand": one multiplication, which is half the cost of a `SplitMix`.
 #[inline]
 pub(crate) fn draw() -> u64 {
-    let before = match SEED.with(Cell::get) {
-        0 => seed(),
-        before => before,
-    };
-    let next = before.wrapping_add(STEP);
-    SEED.with(|seed| seed.set(next));
-    mix(next)
+    SEED.with(|cell| {
+        let before = match cell.get() {
+            0 => seed(),
+            before => before,
+        };
+        let next = before.wrapping_add(0xa076_1d64_78bd_642f);
+        cell.set(next);
+        let product = u128::from(next) * u128::from(next ^ 0xe703_7ed1_a0b4_28db);
+        let [low, high] = halves(product);
+        low ^ high
+    })
+}
+
+/// The lower and the upper half.
+#[expect(clippy::cast_possible_truncation, reason = "that is what is wanted")]
+const fn halves(number: u128) -> [u64; 2] {
+    [number as u64, (number >> 64) as u64]
 }
 
 /// A number below `len` from a random one (Lemire's reduction); 0 if `len` is 0.
 #[inline]
 pub(crate) fn below(number: u64, len: usize) -> usize {
     let len = u128::try_from(len).unwrap_or_default();
-    usize::try_from((u128::from(number) * len) >> 64).unwrap_or_default()
+    let [_, upper] = halves(u128::from(number) * len);
+    usize::try_from(upper).unwrap_or_default()
 }
