@@ -37,8 +37,10 @@
 //! - [`discovery`]: where a pool's endpoints come from: lists, files, DNS.
 //! - [`subset`]: which of very many servers one of very many clients uses.
 //! - [`resilience`]: breakers, limits, retries, hedges, deadlines; each usable without a pool.
-//! - [`health`]: checks, their schedule, and the monitor that makes them.
+//! - [`health`]: checks, their schedule, and the monitor that makes them; agents, and outliers by how
+//!   their work goes.
 //! - `client`: a tower service over a pool, with retries and hedges (feature `tower`).
+//! - [`report`]: what endpoints say of their load, and the shares that follow.
 //! - `l4`: the TCP proxy (feature `tokio`); `l7`: the HTTP/1.1 proxy (feature `http`); `proxy`:
 //!   what they share, and how to take one out of service without losing a request.
 //!
@@ -61,6 +63,7 @@
 //!
 //! - `tokio` (default): health checks and the TCP proxy on tokio.
 //! - `http`: the HTTP/1.1 proxy and HTTP health checks, on hyper.
+//! - `command`: health checks that are commands.
 //! - `file`: endpoints from a file that is watched, lines or TOML.
 //! - `dns`: endpoints from DNS, addresses and SRV, on hickory-resolver.
 //! - `tls`: TLS in health checks (TLS, HTTP, gRPC, Redis, PostgreSQL, Galera, SMTP, LDAP), on rustls
@@ -95,6 +98,7 @@ pub mod proxy;
 #[cfg(feature = "tokio")]
 pub mod queue;
 mod random;
+pub mod report;
 pub mod resilience;
 pub mod simulation;
 pub mod snapshot;

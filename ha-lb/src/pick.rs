@@ -11,7 +11,7 @@ use ha_core::time::{BootClock, Clock, Instant};
 use crate::context::PickContext;
 use crate::snapshot::Obstacle;
 use crate::state::EndpointState;
-pub use crate::state::Outcome;
+pub use crate::state::{Closing, Outcome};
 
 /// An endpoint that was picked; counts as one connection on it until finished or dropped.
 ///
@@ -21,6 +21,8 @@ pub use crate::state::Outcome;
 pub struct Pick {
     state: Arc<EndpointState>,
     outcome: Outcome,
+    /// The endpoint's epoch of sessions when it was picked.
+    epoch: u16,
     clock: Option<Stopwatch>,
 }
 
@@ -41,7 +43,8 @@ impl Pick {
         context: &PickContext<'_>,
     ) -> Self {
         let clock = decay.map(|decay| Stopwatch { since: context.now(), decay });
-        Self { state, outcome: Outcome::Abandoned, clock }
+        let epoch = state.session_epoch();
+        Self { state, outcome: Outcome::Abandoned, epoch, clock }
     }
 
     /// The endpoint's name.
@@ -61,6 +64,13 @@ impl Pick {
     #[must_use]
     pub const fn state(&self) -> &Arc<EndpointState> {
         &self.state
+    }
+
+    /// Ready when the work is to end at once, because somebody shut the endpoint's sessions
+    /// ([`Pool::shut_sessions`](crate::pool::Pool::shut_sessions)): whoever holds a pick for long
+    /// waits for it beside the work. Otherwise never.
+    pub fn closing(&self) -> Closing {
+        Closing::new(Arc::clone(&self.state), self.epoch)
     }
 
     /// Ends the pick and reports how it went.
@@ -91,7 +101,7 @@ impl Pick {
 impl Drop for Pick {
     fn drop(&mut self) {
         if let Some(Stopwatch { since, decay }) = self.clock
-            && matches!(self.outcome, Outcome::Completed | Outcome::Failed)
+            && self.outcome.is_timed()
         {
             let now = BootClock::new().now();
             self.state.note_latency(now, now.since(since), decay);
@@ -166,6 +176,8 @@ impl fmt::Display for Explanation {
 pub(crate) fn in_words(obstacle: Obstacle, state: &EndpointState) -> String {
     match obstacle {
         Obstacle::Admin(admin) => format!("put to {admin}"),
+        Obstacle::Agent(admin) => format!("put to {admin} by its agent"),
+        Obstacle::AgentDown => "down, says its agent".to_owned(),
         Obstacle::Ejected => format!("ejected: {}", state.reason()),
         Obstacle::Excluded => "tried already".to_owned(),
         Obstacle::Full => format!("full with {} connections", state.connections()),

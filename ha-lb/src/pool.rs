@@ -1,6 +1,7 @@
 //! The pool: endpoints, their health and an algorithm, behind one cheap handle.
 
 mod builder;
+mod live;
 mod ramp;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,8 @@ use ha_core::time::{BootClock, Clock, Instant};
 
 pub use self::builder::PoolBuilder;
 pub use self::ramp::SlowStart;
+#[cfg(feature = "tokio")]
+pub(crate) use self::ramp::SlowStarts;
 
 use self::ramp::Ramps;
 use crate::algorithm::Algorithm;
@@ -21,13 +24,13 @@ use crate::algorithm::hash::Key;
 #[cfg(feature = "tokio")]
 use crate::balancer::LoadBook;
 use crate::balancer::{Balancer, PickContext};
-use crate::endpoint::{Endpoint, Weight};
+use crate::endpoint::Endpoint;
 use crate::pick::{Explanation, Pick, PickError, in_words};
 #[cfg(feature = "tokio")]
 use crate::queue::{Queue, QueueConfig};
 use crate::random;
 use crate::snapshot::{EndpointIndex, Endpoints, Members, Obstacle, Policy, Snapshot};
-use crate::state::{Admin, EndpointState, Share};
+use crate::state::EndpointState;
 use crate::stick::StickTable;
 
 /// The most endpoints a pool takes: a list beyond it is a mistake of whoever made it.
@@ -66,7 +69,7 @@ pub struct Pool {
 #[derive(Debug)]
 struct Inner {
     balancer: Arc<dyn Balancer>,
-    /// As the balancer says once and for all.
+    /// As the balancer or the settings say once and for all.
     latency_decay: Option<Duration>,
     policy: Policy,
     slow_start: Option<SlowStart>,
@@ -99,12 +102,13 @@ impl Pool {
         balancer: Arc<dyn Balancer>,
         policy: Policy,
         slow_start: Option<SlowStart>,
+        latency_decay: Option<Duration>,
         stick_table: Option<StickTable>,
         #[cfg(feature = "tokio")] queue: Option<QueueConfig>,
     ) -> Self {
         let empty = Snapshot::new(Arc::new(Members::empty()), &policy);
         let inner = Inner {
-            latency_decay: balancer.measures_latency(),
+            latency_decay: balancer.measures_latency().or(latency_decay),
             balancer,
             policy,
             slow_start,
@@ -316,88 +320,12 @@ impl Pool {
     /// When a name occurs twice or there are more than [`MAX_ENDPOINTS`]; the list is then
     /// unchanged.
     pub fn update(&self, endpoints: Vec<Endpoint>) -> Result<(), ConfigError> {
-        let _one_at_a_time = self.lock();
-        let old = self.inner.current.load_full();
-        self.publish(Arc::new(old.members().replaced(endpoints)?));
-        Ok(())
-    }
-
-    /// Sets the health of an endpoint; `reason` says why, for people.
-    ///
-    /// Returns the health before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_health(&self, name: &EndpointName, health: Health, reason: &str) -> Option<Health> {
-        self.change(name, |state| state.set_health(health, reason))
-    }
-
-    /// Sets the health of an endpoint known by its state, as a monitor does; nothing happens if
-    /// the endpoint has left the pool. Returns whether it is in the pool.
-    pub fn set_health_of(&self, state: &Arc<EndpointState>, health: Health, reason: &str) -> bool {
-        let same = |found: &Arc<EndpointState>| Arc::ptr_eq(found, state);
-        self.change_if(state.name(), same, |state| state.set_health(health, reason)).is_some()
-    }
-
-    /// Sets what the operator wants of an endpoint: take work, drain, or maintenance.
-    ///
-    /// Returns the state before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_admin(&self, name: &EndpointName, admin: Admin) -> Option<Admin> {
-        self.change(name, |state| state.set_admin(admin))
-    }
-
-    /// Takes an endpoint out because of how its work went, whatever its checks say; `reason` says
-    /// why, for people.
-    ///
-    /// Returns whether it was out before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn eject(&self, name: &EndpointName, reason: &str) -> Option<bool> {
-        self.change(name, |state| {
-            state.set_reason(reason);
-            state.set_ejected(true)
-        })
-    }
-
-    /// Puts an endpoint back that was ejected.
-    ///
-    /// Returns whether it was out before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn restore(&self, name: &EndpointName, reason: &str) -> Option<bool> {
-        self.change(name, |state| {
-            state.set_reason(reason);
-            state.set_ejected(false)
-        })
-    }
-
-    /// Sets which part of its share an endpoint takes, until it is set again: what an agent reports,
-    /// or a program decides. A slow start begins below it and ends at it.
-    ///
-    /// Returns the part before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_share(&self, name: &EndpointName, share: Share) -> Option<Share> {
         let mut ramps = self.lock();
-        let snapshot = self.inner.current.load_full();
-        let position = snapshot.members().find(name)?;
-        let state = snapshot.members().states.get(position)?;
-        let before = ramps.set_target(state, share);
-        snapshot.note(position, &self.inner.policy);
-        self.announce();
-        Some(before)
-    }
-
-    /// Sets the weight of an endpoint, as an operator or an agent wants it.
-    ///
-    /// Tables are built anew, as by an update of the list; to reduce an endpoint's part
-    /// for a time, [`set_share`](Self::set_share) is cheaper.
-    ///
-    /// Returns the weight before; `None` if there is no such endpoint.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
-    pub fn set_weight(&self, name: &EndpointName, weight: Weight) -> Option<Weight> {
-        let _one_at_a_time = self.lock();
-        let members = Arc::clone(self.inner.current.load().members());
-        let position = members.find(name)?;
-        let endpoint = members.endpoints.get(position)?;
-        self.publish(Arc::new(members.with(position, endpoint.clone().with_weight(weight))));
-        Some(endpoint.weight())
+        let old = self.inner.current.load_full();
+        let members = Arc::new(old.members().replaced(endpoints)?);
+        ramps.follow(&members);
+        self.publish(members);
+        Ok(())
     }
 
     /// Moves slow starts on to `now`; returns when that is to be done next, if any is under way.
@@ -525,6 +453,8 @@ fn why_none(snapshot: &Snapshot, context: &PickContext<'_>) -> PickError {
                 Some(Obstacle::Excluded) => error = PickError::AllTried,
                 Some(
                     Obstacle::Admin(_)
+                    | Obstacle::Agent(_)
+                    | Obstacle::AgentDown
                     | Obstacle::Ejected
                     | Obstacle::Unhealthy
                     | Obstacle::Unknown,

@@ -30,6 +30,7 @@ use crate::algorithm::Algorithm;
 use crate::algorithm::prequal::{Prequal, PrequalConfig};
 use crate::balancer::Balancer;
 use crate::endpoint::{Endpoint, Weight};
+use crate::health::outlier;
 use crate::random::mix;
 
 /// How long a server works on a request.
@@ -127,13 +128,21 @@ pub struct Simulation {
     servers: Vec<Server>,
     load: f64,
     requests: u32,
+    outliers: Option<outlier::Config>,
 }
 
 impl Simulation {
     /// Ten equal servers of 10 ms at 70 % of what they can do, one client, 100,000 requests.
     pub fn new(seed: u64) -> Self {
         let server = Server::new(Service::Exponential { mean_ms: 10.0 });
-        Self { seed, clients: 1, servers: vec![server; 10], load: 0.7, requests: 100_000 }
+        Self {
+            seed,
+            clients: 1,
+            servers: vec![server; 10],
+            load: 0.7,
+            requests: 100_000,
+            outliers: None,
+        }
     }
 
     /// Sets how many clients there are, 1 or more; each balances for itself. Default: 1.
@@ -157,6 +166,12 @@ impl Simulation {
     /// Sets how many requests are made; the first tenth only warms up and is not reported. Default: 100,000.
     pub const fn requests(mut self, requests: u32) -> Self {
         self.requests = requests;
+        self
+    }
+
+    /// Has each client eject outliers. Default: none does.
+    pub const fn outliers(mut self, config: outlier::Config) -> Self {
+        self.outliers = Some(config);
         self
     }
 

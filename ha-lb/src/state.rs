@@ -1,11 +1,15 @@
 //! The live state of an endpoint: shared by all snapshots that contain it.
 
+mod agent;
+pub(crate) mod faults;
 mod latency;
+mod sessions;
+mod share;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -14,8 +18,17 @@ use ha_core::id::EndpointName;
 use ha_core::time::Instant;
 use serde::{Deserialize, Serialize};
 
+pub use self::faults::Runs;
+pub use self::sessions::Closing;
+pub use self::share::{Share, ShareSource};
+
+use self::agent::AgentWord;
+use self::faults::{RunCounter, Sentinel};
 use self::latency::Latency;
+use self::sessions::Sessions;
 use crate::balancer::LoadBook;
+use crate::endpoint::Weight;
+use crate::health::agent::{AgentState, AgentWeight};
 use crate::snapshot::EndpointIndex;
 
 /// How the work ended that an endpoint was picked for.
@@ -26,14 +39,40 @@ pub enum Outcome {
     Completed,
     /// No connection came about: nothing was sent.
     ConnectFailed,
-    /// The endpoint failed after the connection was there.
+    /// It answered with an error: HTTP 500 or any other of 500 to 599 but those of a gateway.
+    ErrorAnswer,
+    /// The connection was there, and broke or brought no answer.
     Failed,
+    /// It answered with the error of a gateway: HTTP 502, 503 or 504.
+    GatewayError,
     /// Nothing is known: the client went away, or the guard was dropped.
     Abandoned,
 }
 
+impl Outcome {
+    /// The outcome of work that was answered with this HTTP status.
+    #[must_use]
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            502..=504 => Self::GatewayError,
+            500..=599 => Self::ErrorAnswer,
+            _ => Self::Completed,
+        }
+    }
+
+    /// Whether the endpoint did answer, so that the time it took says something.
+    pub(crate) const fn is_timed(self) -> bool {
+        match self {
+            Self::Completed | Self::ErrorAnswer | Self::Failed | Self::GatewayError => true,
+            Self::Abandoned | Self::ConnectFailed => false,
+        }
+    }
+}
+
 /// What an operator wants of an endpoint (HAProxy's `set server … state`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Admin {
@@ -56,79 +95,45 @@ impl fmt::Display for Admin {
     }
 }
 
-/// The part of its share that an endpoint takes now: 1/256 to all of it, in parts of 256.
-///
-/// It is what slow start raises and what an agent's `50%` sets. A pick that would go to an endpoint
-/// with a quarter of its share goes on to another one in three of four cases, so no table is built
-/// anew when the part changes.
-///
-/// ```
-/// use ha_lb::state::Share;
-///
-/// assert_eq!(Share::of_percent(50).parts(), 128);
-/// assert_eq!(Share::of_percent(0), Share::LEAST, "0 is a matter of the weight or of draining");
-/// assert_eq!(Share::of_percent(250), Share::WHOLE);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Share(u16);
-
-impl Share {
-    /// All of it; the default.
-    pub const WHOLE: Self = Self(256);
-    /// The smallest: 1/256.
-    pub const LEAST: Self = Self(1);
-
-    /// So many hundredths; at least 1/256, at most all.
-    #[must_use]
-    pub fn of_percent(percent: u32) -> Self {
-        let parts = u16::try_from(percent.min(100) * 256 / 100).unwrap_or(256);
-        Self(parts.max(1))
-    }
-
-    /// So many parts of 256; at least 1, at most 256.
-    #[must_use]
-    pub const fn of_parts(parts: u16) -> Self {
-        Self(if parts == 0 {
-            1
-        } else if parts > 256 {
-            256
-        } else {
-            parts
-        })
-    }
-
-    /// In parts of 256.
-    #[must_use]
-    pub const fn parts(self) -> u16 {
-        self.0
-    }
-
-    /// Whether a pick with this random number is taken.
-    pub(crate) const fn takes(self, number: u64) -> bool {
-        self.0 >= 256 || number & 0xff < self.0 as u64
-    }
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        Self::WHOLE
-    }
-}
-
 /// What is counted and known of one endpoint while the program runs.
 ///
-/// What every pick reads and writes has a cache line of its own (64 bytes; 192 with name, address,
-/// reason and the header of the `Arc`), so that two endpoints never share one. Reading is
-/// wait-free.
+/// What every pick reads and writes has a cache line of its own (64 bytes; 192 with name, address and
+/// reason), so that two endpoints never share one. Reading is wait-free.
 #[derive(Debug)]
 pub struct EndpointState {
     hot: Hot,
     name: EndpointName,
     address: SocketAddr,
-    /// Why the health is what it is; off the hot path.
-    reason: Mutex<Arc<str>>,
     /// Who is told when the load changes.
     hook: ArcSwapOption<Hook>,
+    /// Why the health is what it is; off the hot path.
+    reason: Mutex<Arc<str>>,
+    cold: OnceLock<Box<Cold>>,
+}
+
+/// What good work does not touch, unless its time is taken; made when it is first needed, as most
+/// endpoints of a large pool never do.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Cold {
+    error_answers: AtomicU64,
+    gateway_errors: AtomicU64,
+    /// All measured times together, in ns.
+    busy: AtomicU64,
+    timed: AtomicU64,
+    agent: AgentWord,
+    sessions: Sessions,
+    /// Who is told of errors: a watch on outliers, a monitor.
+    outliers: ArcSwapOption<Box<dyn Sentinel>>,
+    monitor: ArcSwapOption<Box<dyn Sentinel>>,
+}
+
+/// Who wants to be told of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listener {
+    #[cfg(feature = "tokio")]
+    Monitor,
+    Outliers,
 }
 
 /// One cache line.
@@ -139,12 +144,16 @@ struct Hot {
     /// 0 is none.
     limit: AtomicU32,
     health: AtomicU8,
+    /// The operator's will and the agent's.
     admin: AtomicU8,
     ejected: AtomicBool,
     hooked: AtomicBool,
     /// In parts of 256; 0 is the whole.
     share: AtomicU16,
+    /// Changes when those who work with it are to stop.
+    sessions: AtomicU16,
     latency: Latency,
+    runs: RunCounter,
     completed: AtomicU64,
     connect_failures: AtomicU64,
     failures: AtomicU64,
@@ -168,14 +177,33 @@ pub struct Totals {
     pub completed: u64,
     /// Picks that ended because no connection came about.
     pub connect_failures: u64,
-    /// Picks that failed after the connection was there.
+    /// Picks that failed after the connection was there, without an answer.
     pub failures: u64,
+    /// Picks that were answered with an error, but not that of a gateway.
+    pub error_answers: u64,
+    /// Picks that were answered with the error of a gateway.
+    pub gateway_errors: u64,
+    /// How many picks had their time taken.
+    pub timed: u64,
+    /// All times that were taken, together.
+    pub busy: Duration,
 }
 
 impl EndpointState {
     pub(crate) fn new(name: EndpointName, address: SocketAddr) -> Self {
         let reason = Mutex::new(Arc::from("not checked yet"));
-        Self { hot: Hot::default(), name, address, reason, hook: ArcSwapOption::empty() }
+        let hook = ArcSwapOption::empty();
+        Self { hot: Hot::default(), name, address, hook, reason, cold: OnceLock::new() }
+    }
+
+    fn cold(&self) -> &Cold {
+        self.cold.get_or_init(Box::default)
+    }
+
+    fn agent_weight(&self) -> Option<AgentWeight> {
+        // Most have none, and their bits are at hand.
+        let has_weight = agent::has_weight(self.hot.admin.load(Ordering::Relaxed));
+        if has_weight { self.cold.get()?.agent.weight() } else { None }
     }
 
     /// The name.
@@ -209,11 +237,25 @@ impl EndpointState {
     /// What the operator wants of it.
     #[must_use]
     pub fn admin(&self) -> Admin {
-        match self.hot.admin.load(Ordering::Relaxed) {
-            1 => Admin::Drain,
-            2 => Admin::Maintenance,
-            _ => Admin::Ready,
-        }
+        agent::operator(self.hot.admin.load(Ordering::Relaxed))
+    }
+
+    /// What its agent wants of it: `Drain` also if it reports a weight of 0.
+    #[must_use]
+    pub fn agent_admin(&self) -> Admin {
+        agent::agent(self.hot.admin.load(Ordering::Relaxed))
+    }
+
+    /// Whether its agent says that it is down, whatever its checks say.
+    #[must_use]
+    pub fn is_agent_down(&self) -> bool {
+        agent::is_down(self.hot.admin.load(Ordering::Relaxed))
+    }
+
+    /// What operator and agent together want of it: the stricter of the two.
+    #[must_use]
+    pub fn effective_admin(&self) -> Admin {
+        self.admin().max(self.agent_admin())
     }
 
     /// Whether it was taken out because of how its work went, whatever its checks say.
@@ -275,14 +317,37 @@ impl EndpointState {
         let (completed, abandoned) = (read(&self.hot.completed), read(&self.hot.abandoned));
         let (connect_failures, failures) =
             (read(&self.hot.connect_failures), read(&self.hot.failures));
-        let ended = [completed, connect_failures, failures, abandoned];
+        let cold = |counter: fn(&Cold) -> &AtomicU64| {
+            self.cold.get().map_or(0, |cold| read(counter(cold)))
+        };
+        let error_answers = cold(|cold| &cold.error_answers);
+        let gateway_errors = cold(|cold| &cold.gateway_errors);
+        let ended =
+            [completed, connect_failures, failures, abandoned, error_answers, gateway_errors];
         let picks = ended.iter().fold(u64::from(self.connections()), |sum, n| sum.wrapping_add(*n));
-        Totals { picks, completed, connect_failures, failures }
+        let (timed, busy) = (cold(|cold| &cold.timed), cold(|cold| &cold.busy));
+        let busy = Duration::from_nanos(busy);
+        Totals {
+            picks,
+            completed,
+            connect_failures,
+            failures,
+            error_answers,
+            gateway_errors,
+            timed,
+            busy,
+        }
+    }
+
+    /// How many errors in a row it has made.
+    #[must_use]
+    pub fn runs(&self) -> Runs {
+        self.hot.runs.runs()
     }
 
     /// Whether health and operator allow new work; `trust_unchecked` decides on unknown health.
     pub(crate) fn is_open(&self, trust_unchecked: bool) -> bool {
-        self.is_open_to_known(trust_unchecked) && self.admin() == Admin::Ready
+        self.is_open_to_known(trust_unchecked) && self.effective_admin() == Admin::Ready
     }
 
     /// Whether it takes work of clients that it has already: also while it is drained.
@@ -292,7 +357,10 @@ impl EndpointState {
             Health::Unhealthy => false,
             Health::Unknown => trust_unchecked,
         };
-        healthy && self.admin() != Admin::Maintenance && !self.is_ejected()
+        healthy
+            && self.effective_admin() != Admin::Maintenance
+            && !self.is_agent_down()
+            && !self.is_ejected()
     }
 
     /// Counts one connection up, unless the limit is reached.
@@ -312,21 +380,78 @@ impl EndpointState {
         let counter = match outcome {
             Outcome::Completed => &self.hot.completed,
             Outcome::ConnectFailed => &self.hot.connect_failures,
+            Outcome::ErrorAnswer => &self.cold().error_answers,
             Outcome::Failed => &self.hot.failures,
+            Outcome::GatewayError => &self.cold().gateway_errors,
             Outcome::Abandoned => &self.hot.abandoned,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.hot.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(runs) = self.hot.runs.note(outcome)
+            && let Some(cold) = self.cold.get()
+        {
+            for listener in [&cold.outliers, &cold.monitor] {
+                if let Some(listener) = &*listener.load() {
+                    listener.failed(runs);
+                }
+            }
+        }
         self.tell();
+    }
+
+    /// Has errors told to a listener; `None` to nobody.
+    pub(crate) fn listen(&self, who: Listener, sentinel: Option<Arc<Box<dyn Sentinel>>>) {
+        match who {
+            #[cfg(feature = "tokio")]
+            Listener::Monitor => self.cold().monitor.store(sentinel),
+            Listener::Outliers => self.cold().outliers.store(sentinel),
+        }
+    }
+
+    /// A number that changes when those who work with it are to stop.
+    pub(crate) fn session_epoch(&self) -> u16 {
+        self.hot.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Tells all who work with it now to stop.
+    pub(crate) fn shut_sessions(&self) {
+        self.hot.sessions.fetch_add(1, Ordering::Relaxed);
+        self.cold().sessions.wake_all();
     }
 
     /// Takes a measured time into the average.
     pub(crate) fn note_latency(&self, now: Instant, took: Duration, decay: Duration) {
         self.hot.latency.note(now, took, decay);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.cold().busy.fetch_add(nanos, Ordering::Relaxed);
+        self.cold().timed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_limit(&self, limit: u32) {
-        self.hot.limit.store(limit, Ordering::Relaxed);
+    /// Sets the limit of the list; the agent's goes before it.
+    pub(crate) fn set_limit(&self, listed: u32) {
+        let reported = agent::has_limit(self.hot.admin.load(Ordering::Relaxed));
+        let reported = if reported { self.cold().agent.max_connections() } else { None };
+        self.hot.limit.store(reported.unwrap_or(listed), Ordering::Relaxed);
+    }
+
+    /// Takes over what the agent reports; its limit and weight count once the list's are
+    /// set anew.
+    pub(crate) fn set_agent(&self, agent: &AgentState) {
+        self.cold().agent.set(agent);
+        let bits = |word| Some(agent::with_agent(word, agent));
+        // It never gives up: `bits` always has an answer.
+        self.hot.admin.fetch_update(Ordering::Relaxed, Ordering::Relaxed, bits).unwrap_or_default();
+    }
+
+    /// The weight of an endpoint whose list says `listed`: a larger one, if its agent says so.
+    pub(crate) fn weight_for(&self, listed: Weight) -> Weight {
+        let reported = self.agent_weight().map(|weight| weight.of(listed));
+        reported.unwrap_or(listed).max(listed)
+    }
+
+    /// The part of its share that the agent wants it to take.
+    pub(crate) fn agent_share(&self, listed: Weight) -> Share {
+        self.agent_weight().map_or(Share::WHOLE, |weight| weight.share_of(listed))
     }
 
     pub(crate) fn set_share(&self, share: Share) {
@@ -373,12 +498,9 @@ impl EndpointState {
     /// Sets the operator's will; returns the one before.
     pub(crate) fn set_admin(&self, admin: Admin) -> Admin {
         let before = self.admin();
-        let code = match admin {
-            Admin::Ready => 0,
-            Admin::Drain => 1,
-            Admin::Maintenance => 2,
-        };
-        self.hot.admin.store(code, Ordering::Relaxed);
+        let bits = |word| Some(agent::with_operator(word, admin));
+        // It never gives up: `bits` always has an answer.
+        self.hot.admin.fetch_update(Ordering::Relaxed, Ordering::Relaxed, bits).unwrap_or_default();
         before
     }
 }

@@ -158,7 +158,11 @@ proptest! {
             for (count, weight) in counts.iter().zip(&weights) {
                 let ideal = f64::from(picked) * f64::from(*weight) / f64::from(total);
                 let off = (f64::from(*count) - ideal).abs();
-                prop_assert!(off <= 2.0, "{off} off after {picked} of {total}: {weights:?}");
+                // Each of the others may be half a turn early or late, of which a share counts here.
+                let share = f64::from(*weight) / f64::from(total);
+                let others = f64::from(u32::try_from(weights.len()).expect("few"));
+                let most = 1.5 + share * others / 2.0;
+                prop_assert!(off <= most, "{off} off after {picked} of {total}: {weights:?}");
             }
         }
         for (count, weight) in counts.iter().zip(&weights) {

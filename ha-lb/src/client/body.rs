@@ -25,7 +25,7 @@ impl<B: Body> PickBody<B> {
     /// Keeps `pick` until the end of `body`, and finishes it as `outcome` then.
     #[must_use]
     pub fn new(body: B, mut pick: Pick, outcome: Outcome) -> Self {
-        if outcome == Outcome::Failed {
+        if outcome != Outcome::Completed {
             // Whoever retries such an answer reads no body.
             pick.presume(outcome);
         }

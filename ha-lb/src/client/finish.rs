@@ -17,7 +17,7 @@ use crate::pick::{Outcome, Pick};
 ///     type Response = String;
 ///     fn finish(&self, response: String, pick: Pick) -> String {
 ///         let failed = response.starts_with("error");
-///         pick.finish(if failed { Outcome::Failed } else { Outcome::Completed });
+///         pick.finish(if failed { Outcome::ErrorAnswer } else { Outcome::Completed });
 ///         response
 ///     }
 /// }
@@ -53,7 +53,7 @@ impl<B: Send + 'static> Finish<http::Response<B>> for AtHead {
     type Response = http::Response<B>;
 
     fn finish(&self, response: http::Response<B>, pick: Pick) -> http::Response<B> {
-        pick.finish(outcome_of(response.status()));
+        pick.finish(Outcome::of_status(response.status().as_u16()));
         response
     }
 }
@@ -68,11 +68,7 @@ impl<B: http_body::Body + Send + 'static> Finish<http::Response<B>> for AtBodyEn
     type Response = http::Response<PickBody<B>>;
 
     fn finish(&self, response: http::Response<B>, pick: Pick) -> Self::Response {
-        let outcome = outcome_of(response.status());
+        let outcome = Outcome::of_status(response.status().as_u16());
         response.map(|body| PickBody::new(body, pick, outcome))
     }
-}
-
-fn outcome_of(status: http::StatusCode) -> Outcome {
-    if status.is_server_error() { Outcome::Failed } else { Outcome::Completed }
 }

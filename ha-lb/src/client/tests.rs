@@ -458,12 +458,12 @@ mod body {
     #[test]
     fn a_status_of_a_server_in_trouble_counts_as_its_failure() {
         let pool = pool("a");
-        for (status, failures) in [(200, 0), (404, 0), (500, 1), (503, 2)] {
+        for (status, errors) in [(200, (0, 0)), (404, (0, 0)), (500, (1, 0)), (503, (1, 1))] {
             let response = http::Response::builder().status(status).body(()).expect("valid");
             let pick = pool.pick(&PickContext::new()).expect("usable");
             let response = AtHead.finish(response, pick);
             let totals = pool.snapshot().iter().next().expect("one").1.totals();
-            assert_eq!(totals.failures, failures);
+            assert_eq!((totals.error_answers, totals.gateway_errors), errors);
             assert_eq!(failure_by_status(&response).is_some(), status >= 400);
         }
     }

@@ -26,7 +26,13 @@
 //! the monitor, which drops a check that takes too long. Passwords are neither in `Debug` output
 //! nor in reasons, even where a server repeats them.
 
+pub mod agent;
+#[cfg(feature = "command")]
+pub mod command;
+pub mod outlier;
 pub mod schedule;
+#[cfg(feature = "tokio")]
+pub mod script;
 
 #[cfg(feature = "tokio")]
 mod ber;

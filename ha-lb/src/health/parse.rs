@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ha_core::config::ConfigError;
 
 use super::HealthCheck;
+#[cfg(feature = "command")]
+use super::command::CommandCheck;
 #[cfg(feature = "mysql")]
 use super::galera::{GaleraCheck, GaleraRules};
 #[cfg(feature = "grpc")]
@@ -27,6 +29,8 @@ type Parsed = Result<Arc<dyn HealthCheck>, ConfigError>;
 /// All forms, for errors; in the order of the table of [`parse`].
 const FORMS: &[&str] = &[
     "tcp",
+    #[cfg(feature = "command")]
+    "command:/PROGRAM [ARGUMENT…]",
     #[cfg(feature = "http")]
     "http:/PATH",
     #[cfg(all(feature = "http", feature = "tls"))]
@@ -58,6 +62,7 @@ const FORMS: &[&str] = &[
 /// | form | check | feature |
 /// |---|---|---|
 /// | `tcp` | a connection is accepted | |
+/// | `command:/PROGRAM [ARGUMENT…]` | a program ends with code 0; arguments are what spaces divide, HAProxy's if there are none | `command` |
 /// | `http:/PATH` | `GET` is answered with 200 to 399 | `http` |
 /// | `https:/PATH` | the same over TLS | `http`, `tls` |
 /// | `h2:/PATH` | the same by HTTP/2 in the clear, with prior knowledge | `http2` |
@@ -101,6 +106,8 @@ pub fn parse(text: &str) -> Parsed {
     let words = || Words::read(name, rest);
     match name {
         "tcp" if rest.is_empty() => checked(TcpCheck::new()),
+        #[cfg(feature = "command")]
+        "command" => command(argument.unwrap_or_default()),
         #[cfg(feature = "http")]
         "http" => checked(HttpCheck::new(argument.unwrap_or_default())?),
         #[cfg(all(feature = "http", feature = "tls"))]
@@ -221,6 +228,14 @@ fn postgres(words: &Words<'_>) -> Parsed {
         #[cfg(not(feature = "postgres"))]
         Some(_) => Err(words.refused()),
     }
+}
+
+#[cfg(feature = "command")]
+fn command(line: &str) -> Parsed {
+    let mut words = line.split_whitespace();
+    let check = CommandCheck::new(words.next().unwrap_or_default())?;
+    let arguments: Vec<&str> = words.collect();
+    checked(if arguments.is_empty() { check } else { check.with_arguments(arguments) })
 }
 
 fn mysql(words: &Words<'_>) -> Parsed {

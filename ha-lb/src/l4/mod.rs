@@ -121,21 +121,19 @@ impl Connections {
             }
         };
         let relay = Relay::new(client, server, Arc::clone(&self.buffers), self.idle_timeout);
-        let result = if self.cut_marked_down {
-            tokio::select! { biased;
-                () = marked_down(&self.dialer.pool, &pick) => None,
-                result = relay => Some(result),
-            }
-        } else {
-            Some(relay.await)
+        let result = tokio::select! { biased;
+            relayed = relay => Some(relayed),
+            () = pick.closing() => None,
+            () = marked_down(&self.dialer.pool, &pick), if self.cut_marked_down => None,
         };
         // Dropped with the select, a relay resets both sides.
-        let outcome = result.map_or(Outcome::Failed, |relayed| {
+        let cut = result.is_none();
+        let outcome = result.map_or(Outcome::Abandoned, |relayed| {
             count(&self.shared.counters.bytes_up, relayed.bytes_up);
             count(&self.shared.counters.bytes_down, relayed.bytes_down);
             relayed.outcome
         });
-        count(&self.shared.counters.failed, u64::from(outcome == Outcome::Failed));
+        count(&self.shared.counters.failed, u64::from(cut || outcome == Outcome::Failed));
         pick.finish(outcome);
     }
 }

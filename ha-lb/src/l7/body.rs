@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::idle::IdlePool;
 use super::upstream::Upstream;
-use crate::pick::{Outcome, Pick};
+use crate::pick::{Closing, Outcome, Pick};
 
 /// A streamed answer, or a short text of our own.
 #[derive(Debug)]
@@ -24,16 +24,30 @@ pub(super) enum AnswerBody {
 pub(super) struct Lease {
     pub(super) upstream: Upstream,
     pub(super) pick: Pick,
+    /// What the status says of the endpoint.
+    pub(super) outcome: Outcome,
+    pub(super) closing: Closing,
     pub(super) idle: Arc<IdlePool>,
 }
 
 impl Lease {
     /// The answer is complete.
     fn complete(self: Box<Self>) {
-        let Self { upstream, pick, idle } = *self;
-        idle.put(pick.state(), upstream);
-        pick.finish(Outcome::Completed);
+        let Self { upstream, pick, outcome, closing, idle } = *self;
+        idle.put(pick.state(), closing.epoch(), upstream);
+        pick.finish(outcome);
     }
+}
+
+/// Why an answer ends before it is complete.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The endpoint's connection broke.
+    #[error("the backend broke the connection")]
+    Broken(#[source] hyper::Error),
+    /// Somebody shut the endpoint's sessions.
+    #[error("the backend's sessions are shut")]
+    Shut,
 }
 
 impl AnswerBody {
@@ -54,12 +68,12 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let (body, lease) = match self.get_mut() {
             Self::Text(text) => {
                 let polled = Pin::new(text).poll_frame(cx);
@@ -67,6 +81,12 @@ impl Body for AnswerBody {
             }
             Self::Streamed { body, lease } => (body, lease),
         };
+        let shut =
+            lease.as_mut().is_some_and(|lease| Pin::new(&mut lease.closing).poll(cx).is_ready());
+        if shut {
+            *lease = None;
+            return Poll::Ready(Some(Err(BodyError::Shut)));
+        }
         let mut polled = Pin::new(&mut *body).poll_frame(cx);
         if let (Poll::Pending, Some(lease)) = (&polled, lease.as_mut()) {
             // The connection brings the next frame, and this task is the one that drives it.
@@ -80,7 +100,7 @@ impl Body for AnswerBody {
             }
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken)))
     }
 
     fn is_end_stream(&self) -> bool {

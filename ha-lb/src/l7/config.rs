@@ -6,6 +6,7 @@ use ha_core::config::{ConfigError, Problems};
 
 use crate::algorithm::hash::Key;
 use crate::proxy;
+use crate::report::Reporter;
 use crate::stick::Cookie;
 
 /// Settings of an HTTP proxy: those of every proxy, and its own.
@@ -37,6 +38,7 @@ pub struct ConfigBuilder {
     idle_time: Duration,
     cookie: Option<Cookie>,
     stick_on: Key,
+    load_reports: Option<Reporter>,
 }
 
 impl ConfigBuilder {
@@ -101,6 +103,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets where load reports in the heads of answers go
+    /// ([`HEADER`](crate::report::HEADER)); the header is then not passed on. Default: nowhere, and
+    /// it is passed on as any other.
+    pub fn load_reports(mut self, reporter: Reporter) -> Self {
+        self.load_reports = Some(reporter);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -145,6 +155,7 @@ impl Config {
             idle_time: Duration::from_secs(5),
             cookie: None,
             stick_on: Key::Source,
+            load_reports: None,
         }
     }
 
@@ -188,6 +199,12 @@ impl Config {
     #[must_use]
     pub const fn stick_on(&self) -> &Key {
         &self.inner.stick_on
+    }
+
+    /// Where load reports go.
+    #[must_use]
+    pub const fn load_reports(&self) -> Option<&Reporter> {
+        self.inner.load_reports.as_ref()
     }
 
     /// How long an idle connection to an endpoint is kept.

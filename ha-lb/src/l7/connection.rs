@@ -170,8 +170,12 @@ async fn switch(
     };
     let flows = (Flow::starting_with(&from_client), Flow::starting_with(&from_server));
     let relay = Relay::new(client, server, exchanger.buffers(), idle).with_flows(flows.0, flows.1);
-    let relayed = relay.await;
-    pick.finish(relayed.outcome);
+    let closing = pick.closing();
+    // Dropped with the select, a relay resets both sides.
+    tokio::select! { biased;
+        relayed = relay => pick.finish(relayed.outcome),
+        () = closing => {}
+    }
 }
 
 /// The client's socket, with its bytes counted.

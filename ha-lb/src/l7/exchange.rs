@@ -26,6 +26,7 @@ use crate::l4::Buffers;
 use crate::pick::{Outcome, Pick};
 use crate::pool::Pool;
 use crate::proxy::{Dialer, PRIORITY, Phase, Shared, address_bytes, connect, count};
+use crate::report;
 use crate::state::EndpointState;
 
 /// Who has sent a request, what it is placed by, and who is to stay with one endpoint.
@@ -247,7 +248,15 @@ impl Exchanger {
             }
         };
         let upgrade = request.headers().contains_key(UPGRADE);
-        match self.send(&mut upstream, request, activity).await {
+        let mut closing = pick.closing();
+        let sent = tokio::select! { biased;
+            sent = self.send(&mut upstream, request, activity) => sent,
+            () = &mut closing => {
+                tracing::debug!(backend = %pick.name(), "cut: its sessions are shut");
+                return Err(Miss { status: StatusCode::BAD_GATEWAY, unsent: None });
+            }
+        };
+        match sent {
             Some(Ok(answer)) => {
                 let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
                 if switched && !upgrade {
@@ -257,12 +266,18 @@ impl Exchanger {
                 let (mut head, body) = answer.into_parts();
                 head.version = Version::HTTP_11;
                 headers::forward_response(head.status, &mut head.headers);
+                if let Some(reporter) = self.config.load_reports()
+                    && let Some(report) = head.headers.remove(report::HEADER)
+                {
+                    reporter.report_header(pick.state(), report.to_str().unwrap_or_default());
+                }
                 let body = if switched {
                     activity.upgrade(Upgraded { upstream, pick });
                     AnswerBody::text("")
                 } else {
                     let idle = Arc::clone(&self.idle);
-                    AnswerBody::streamed(body, Lease { upstream, pick, idle })
+                    let outcome = Outcome::of_status(head.status.as_u16());
+                    AnswerBody::streamed(body, Lease { upstream, pick, outcome, closing, idle })
                 };
                 Ok(Response::from_parts(head, body))
             }

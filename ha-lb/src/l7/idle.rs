@@ -25,7 +25,15 @@ pub(super) struct IdlePool {
 struct Idle {
     state: Arc<EndpointState>,
     /// In the order in which they became idle.
-    connections: Vec<(Instant, Upstream)>,
+    connections: Vec<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    since: Instant,
+    /// The endpoint's epoch of sessions when the connection was last used.
+    epoch: u16,
+    upstream: Upstream,
 }
 
 impl IdlePool {
@@ -45,16 +53,17 @@ impl IdlePool {
     pub(super) fn take(&self, state: &Arc<EndpointState>) -> Option<Upstream> {
         let key = Arc::as_ptr(state).addr();
         loop {
-            let (_, mut upstream) = self.lock().get_mut(&key)?.connections.pop()?;
-            if upstream.is_reusable() {
+            let Kept { epoch, mut upstream, .. } = self.lock().get_mut(&key)?.connections.pop()?;
+            if epoch == state.session_epoch() && upstream.is_reusable() {
                 return Some(upstream);
             }
         }
     }
 
-    /// Keeps a connection whose last answer is complete, if it can be used again.
-    pub(super) fn put(&self, state: &Arc<EndpointState>, mut upstream: Upstream) {
-        if self.most == 0 || !upstream.is_reusable() {
+    /// Keeps a connection whose last answer is complete, if it can be used again; `epoch` is that of
+    /// the pick that it was used for.
+    pub(super) fn put(&self, state: &Arc<EndpointState>, epoch: u16, mut upstream: Upstream) {
+        if self.most == 0 || epoch != state.session_epoch() || !upstream.is_reusable() {
             return;
         }
         let key = Arc::as_ptr(state).addr();
@@ -65,11 +74,11 @@ impl IdlePool {
         if idle.connections.len() >= self.most {
             idle.connections.remove(0);
         }
-        idle.connections.push((Instant::now(), upstream));
+        idle.connections.push(Kept { since: Instant::now(), epoch, upstream });
     }
 
     /// Closes connections that are too old, that the endpoint has closed, or whose endpoint is
-    /// unhealthy, again and again.
+    /// unhealthy or had its sessions shut, again and again.
     pub(super) async fn keep_tidy(&self) -> Infallible {
         let mut ticks = interval((self.time / 2).max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -78,8 +87,10 @@ impl IdlePool {
             let now = Instant::now();
             self.lock().retain(|_, idle| {
                 let healthy = idle.state.health() != Health::Unhealthy;
-                idle.connections.retain_mut(|(since, upstream)| {
-                    healthy && now - *since < self.time && upstream.is_reusable()
+                let epoch = idle.state.session_epoch();
+                idle.connections.retain_mut(|kept| {
+                    let fresh = kept.epoch == epoch && now - kept.since < self.time;
+                    healthy && fresh && kept.upstream.is_reusable()
                 });
                 !idle.connections.is_empty()
             });

@@ -1,6 +1,7 @@
 //! How a pool is made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_core::config::{ConfigError, Problems};
 
@@ -36,6 +37,7 @@ pub struct PoolBuilder {
     endpoints: Vec<Endpoint>,
     policy: Policy,
     slow_start: Option<SlowStart>,
+    latency_decay: Option<Duration>,
     stick_table: Option<StickTable>,
     #[cfg(feature = "tokio")]
     queue: Option<QueueConfig>,
@@ -48,6 +50,7 @@ impl PoolBuilder {
             endpoints: Vec::new(),
             policy: Policy::default(),
             slow_start: None,
+            latency_decay: None,
             stick_table: None,
             #[cfg(feature = "tokio")]
             queue: None,
@@ -105,6 +108,15 @@ impl PoolBuilder {
         self
     }
 
+    /// Has the time of all work measured, whatever the balancer asks for, with a moving average that
+    /// forgets with `decay`. Default: as the balancer asks, with its own decay.
+    ///
+    /// Outlier detection by latency looks at it; it costs two looks at the clock.
+    pub const fn measure_latency(mut self, decay: Duration) -> Self {
+        self.latency_decay = Some(decay);
+        self
+    }
+
     /// Sets a table of who had which endpoint: picks with a
     /// [stick key](crate::balancer::PickContext::with_stick_key) go there again while it works, also
     /// while it is drained, and are remembered. Default: none.
@@ -142,6 +154,7 @@ impl PoolBuilder {
             self.balancer,
             self.policy,
             self.slow_start,
+            self.latency_decay,
             self.stick_table,
             #[cfg(feature = "tokio")]
             self.queue,

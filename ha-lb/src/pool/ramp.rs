@@ -13,7 +13,9 @@ use std::time::Duration;
 use ha_core::id::EndpointName;
 use ha_core::time::Instant;
 
-use crate::state::{EndpointState, Share};
+use crate::endpoint::Weight;
+use crate::snapshot::Members;
+use crate::state::{EndpointState, Share, ShareSource};
 
 /// How often the part is raised during a slow start, at most.
 const STEPS: u32 = 50;
@@ -82,12 +84,41 @@ impl SlowStart {
     }
 }
 
+/// When a driver is to move a pool's slow starts on: everyone who brings endpoints back must.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Default)]
+pub(crate) struct SlowStarts(Option<Instant>);
+
+#[cfg(feature = "tokio")]
+impl SlowStarts {
+    /// When [`ring`](Self::ring) is due.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.0
+    }
+
+    /// The pool has changed: a slow start may have begun.
+    pub(crate) fn follow(&mut self, pool: &super::Pool, now: Instant) {
+        if self.0.is_none() {
+            self.0 = pool.advance(now);
+        }
+    }
+
+    /// Moves them on, if it is time.
+    pub(crate) fn ring(&mut self, pool: &super::Pool, now: Instant) {
+        if self.0.is_some_and(|at| at <= now) {
+            self.0 = pool.advance(now);
+        }
+    }
+}
+
 /// Which endpoints take a part of their share only, and why.
 #[derive(Debug, Default)]
 pub(super) struct Ramps {
-    /// What was set from outside, where it is not the whole.
-    targets: BTreeMap<EndpointName, Share>,
+    /// What was set from outside and by whom, where it is not the whole.
+    targets: BTreeMap<EndpointName, BTreeMap<ShareSource, Share>>,
     under_way: BTreeMap<EndpointName, (Arc<EndpointState>, Instant)>,
+    /// Whether any agent has ever reported: their parts depend on the weights of the list.
+    has_agents: bool,
 }
 
 impl Ramps {
@@ -98,19 +129,45 @@ impl Ramps {
     }
 
     /// Sets the part that an endpoint takes apart from slow starts; returns the one before.
-    pub(super) fn set_target(&mut self, state: &Arc<EndpointState>, share: Share) -> Share {
+    pub(super) fn set_target(
+        &mut self,
+        state: &Arc<EndpointState>,
+        source: ShareSource,
+        share: Share,
+    ) -> Share {
         let name = state.name();
-        let before = if share == Share::WHOLE {
-            self.targets.remove(name)
-        } else {
-            self.targets.insert(name.clone(), share)
-        };
-        let before = before.unwrap_or_default();
+        let parts = self.targets.entry(name.clone()).or_default();
+        let before =
+            if share == Share::WHOLE { parts.remove(&source) } else { parts.insert(source, share) };
+        if parts.is_empty() {
+            self.targets.remove(name);
+        }
+        let share = self.cap(name, Share::WHOLE);
         // A slow start that is under way reaches it by its next steps.
         let share =
             if self.under_way.contains_key(name) { share.min(state.share()) } else { share };
         state.set_share(share);
-        before
+        before.unwrap_or_default()
+    }
+
+    /// Takes over the part that an endpoint's agent wants, of this weight in the list.
+    pub(super) fn set_agents_part(&mut self, state: &Arc<EndpointState>, listed: Weight) {
+        self.has_agents = true;
+        self.set_target(state, ShareSource::Agent, state.agent_share(listed));
+    }
+
+    /// Takes over another list: forgets endpoints that have left, and gives those that are there
+    /// their parts.
+    pub(super) fn follow(&mut self, members: &Members) {
+        let stays = |name: &EndpointName| members.find(name).is_some();
+        self.targets.retain(|name, _| stays(name));
+        self.under_way.retain(|name, _| stays(name));
+        if self.has_agents || !self.targets.is_empty() {
+            for (endpoint, state) in members.endpoints.iter().zip(&members.states) {
+                let share = state.agent_share(endpoint.weight());
+                self.set_target(state, ShareSource::Agent, share);
+            }
+        }
     }
 
     /// Moves all slow starts on; tells which have moved, and returns when the next step is due.
@@ -131,9 +188,12 @@ impl Ramps {
         (!self.under_way.is_empty()).then(|| now + how.step())
     }
 
+    /// This part, of what all sources together leave of the share.
     fn cap(&self, name: &EndpointName, share: Share) -> Share {
-        let target = self.targets.get(name).copied().unwrap_or_default();
-        let parts = u32::from(share.parts()) * u32::from(target.parts()) / 256;
-        Share::of_parts(u16::try_from(parts).unwrap_or(256))
+        let parts = self.targets.get(name).into_iter().flat_map(BTreeMap::values);
+        parts.fold(share, |product, part| {
+            let parts = u32::from(product.parts()) * u32::from(part.parts()) / 256;
+            Share::of_parts(u16::try_from(parts).unwrap_or(256))
+        })
     }
 }

@@ -89,6 +89,39 @@ fn weights_fit_servers_of_different_sizes() {
 }
 
 #[test]
+fn a_server_that_fails_fast_draws_work_until_it_is_ejected() {
+    let good = Server::new(Service::Exponential { mean_ms: 10.0 }).workers(8);
+    let mut servers = vec![good; 9];
+    servers.push(good.failing(0.9));
+    // About 40 s, and two clients.
+    let simulation = Simulation::new(13).servers(servers).clients(2).load(0.3).requests(80_000);
+    for algorithm in ["round-robin", "least-connections", "random"] {
+        let without = run(&simulation, algorithm);
+        let with = run(&simulation.clone().outliers(outlier::Config::default()), algorithm);
+        assert!(without.error_rate > 0.08, "{without}");
+        assert!(with.error_rate * 20.0 < without.error_rate, "{without}\n{with}");
+        assert_eq!(with.requests, without.requests);
+    }
+}
+
+#[test]
+fn a_server_that_fails_now_and_then_is_found_by_its_rate() {
+    let good = Server::new(Service::Exponential { mean_ms: 10.0 }).workers(8).failing(0.01);
+    let mut servers = vec![good; 9];
+    // Five in a row are rare: once in 8,000 of its requests.
+    servers.push(good.failing(0.15));
+    let simulation = Simulation::new(17).servers(servers).load(0.3).requests(120_000);
+    let (without, with) = (
+        run(&simulation, "round-robin"),
+        run(&simulation.clone().outliers(outlier::Config::default()), "round-robin"),
+    );
+    assert!(with.error_rate < without.error_rate * 0.7, "{without}\n{with}");
+    assert!(with.served[9] * 3 < without.served[9], "{:?}", with.served);
+    // Nobody else was out for any time.
+    assert!(with.served[..9].iter().all(|served| *served > 10_000), "{:?}", with.served);
+}
+
+#[test]
 fn nothing_is_lost_and_nothing_breaks_at_the_edges() {
     let nothing = Simulation::new(1).servers(Vec::new()).requests(1_000);
     assert!(run(&nothing, "random").served.is_empty());

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ha_core::config::ConfigError;
@@ -14,9 +15,11 @@ use super::report::{Ended, Report};
 use super::{Server, Service, Simulation};
 use crate::algorithm::prequal::{Meter, Metered, Prequal};
 use crate::balancer::{Balancer, PickContext};
+use crate::health::outlier::{Config, Patrol};
 use crate::pick::{Outcome, Pick};
 use crate::pool::Pool;
 use crate::random::{STEP, below, mix};
+use crate::state::faults::Wake;
 
 /// A request that is being worked on or waits.
 struct Request {
@@ -54,6 +57,10 @@ struct World<'a> {
     simulation: &'a Simulation,
     numbers: Numbers,
     pools: Vec<(Pool, Option<Arc<Prequal>>)>,
+    /// Those that eject outliers, if clients do.
+    patrols: Vec<Patrol>,
+    /// Whether a run of errors has reached a threshold.
+    struck: Arc<AtomicBool>,
     desks: Vec<Desk>,
     /// Ends of work: the slot of the request.
     ends: BinaryHeap<When>,
@@ -128,10 +135,20 @@ pub(super) fn run(
     };
     let pools = (0..simulation.clients).map(pool).collect::<Result<Vec<_>, ConfigError>>()?;
     let desks = simulation.servers.iter().map(|_| Desk::default()).collect();
+    let struck = Arc::new(AtomicBool::new(false));
+    let wake = Arc::clone(&struck);
+    let wake: Arc<Wake> = Arc::new(move || wake.store(true, Ordering::Relaxed));
+    let patrol = |((pool, _), config): (&(Pool, _), &Config)| {
+        Patrol::new(pool.clone(), config.clone(), Instant::ZERO, Arc::clone(&wake))
+    };
+    let configs = std::iter::repeat(simulation.outliers.as_ref()).map_while(|config| config);
+    let patrols = pools.iter().zip(configs).map(patrol).collect();
     let mut world = World {
         simulation,
         numbers: Numbers(simulation.seed),
         pools,
+        patrols,
+        struck,
         desks,
         ends: BinaryHeap::new(),
         working: Vec::new(),
@@ -146,6 +163,7 @@ pub(super) fn run(
     for nth in 0..simulation.requests {
         now += millis(world.numbers.exponential(between));
         world.end_until(now);
+        world.watch(now);
         world.arrive(now, nth >= simulation.requests / 10);
     }
     world.end_until(Instant::from_nanos(u64::MAX));
@@ -188,6 +206,18 @@ impl World<'_> {
         }
         if let Some(desk) = self.desks.get_mut(place) {
             desk.most = desk.most.max(desk.load());
+        }
+    }
+
+    /// Lets the watches on outliers do what is due.
+    fn watch(&mut self, now: Instant) {
+        if self.struck.swap(false, Ordering::Relaxed) {
+            self.patrols.iter_mut().for_each(|patrol| drop(patrol.strike(now)));
+        }
+        for patrol in &mut self.patrols {
+            if patrol.deadline() <= now {
+                drop(patrol.sweep(now));
+            }
         }
     }
 

@@ -86,7 +86,10 @@ impl Endpoints {
     ) -> Self {
         let endpoint = |position: &u32| members.endpoints.get(*position as usize);
         let state = |position: &u32| members.states.get(*position as usize).cloned();
-        let weight = |position| endpoint(position).map(|endpoint| endpoint.weight().get());
+        let weight = |position: &u32| {
+            let state = members.states.get(*position as usize)?;
+            Some(state.weight_for(endpoint(position)?.weight()).get())
+        };
         let zones: BTreeSet<Option<&str>> =
             listed.iter().filter_map(endpoint).map(Endpoint::zone).collect();
         let group = Self {
@@ -258,8 +261,15 @@ impl Endpoints {
         if state.admin() != Admin::Ready {
             return Some(Obstacle::Admin(state.admin()));
         }
+        if state.agent_admin() != Admin::Ready {
+            return Some(Obstacle::Agent(state.agent_admin()));
+        }
         if !self.is_usable(index) {
-            return Some(if state.is_ejected() { Obstacle::Ejected } else { Obstacle::Unhealthy });
+            return Some(match (state.is_ejected(), state.is_agent_down()) {
+                (true, _) => Obstacle::Ejected,
+                (false, true) => Obstacle::AgentDown,
+                (false, false) => Obstacle::Unhealthy,
+            });
         }
         if state.is_full() {
             return Some(Obstacle::Full);
@@ -286,7 +296,8 @@ impl Endpoints {
         };
         let healthy = state.is_open(self.trust_unchecked);
         self.healthy.set(index.get(), healthy);
-        let usable = if self.is_panicking() { state.admin() == Admin::Ready } else { healthy };
+        let usable =
+            if self.is_panicking() { state.effective_admin() == Admin::Ready } else { healthy };
         let changed = self.usable.set(index.get(), usable);
         let weight = u64::from(self.weight(index));
         match (changed, usable) {
@@ -391,6 +402,8 @@ impl<T> Deref for Prepared<'_, T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     Admin(Admin),
+    Agent(Admin),
+    AgentDown,
     Ejected,
     Excluded,
     Full,

@@ -11,9 +11,11 @@ use ha_lb::balancer::PickContext;
 use ha_lb::endpoint::Endpoint;
 use ha_lb::health::http::HttpCheck;
 use ha_lb::health::monitor::Monitor;
-use ha_lb::health::schedule::Pace;
+use ha_lb::health::outlier::{ErrorLimit, Observe};
+use ha_lb::health::schedule::{InitState, OnError, Pace};
 use ha_lb::health::tcp::TcpCheck;
 use ha_lb::health::{Failed, FnCheck, HealthCheck, Passed, Target};
+use ha_lb::pick::Outcome;
 use ha_lb::pool::Pool;
 use ha_lb::state::Admin;
 use tokio::io::AsyncWriteExt;
@@ -31,7 +33,7 @@ fn fast() -> Pace {
 }
 
 /// Waits until the endpoint at `index` has the health.
-async fn until(pool: &Pool, index: usize, health: Health) {
+pub(crate) async fn until(pool: &Pool, index: usize, health: Health) {
     let mut changes = pool.changes();
     loop {
         changes.borrow_and_update();
@@ -178,4 +180,114 @@ async fn an_endless_body_does_not_fill_memory() {
     .await;
     let check = HttpCheck::new("/").expect("a path").expect_body("never");
     assert!(check.check(&server.address.into()).await.is_err());
+}
+
+#[tokio::test]
+async fn no_more_checks_run_at_once_than_allowed_and_all_get_their_turn() {
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (now, peak, door) = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&gate));
+    let check = FnCheck::new(move |_: Target| {
+        let (now, peak, door) = (Arc::clone(&now), Arc::clone(&peak), Arc::clone(&door));
+        async move {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            door.acquire().await.expect("open").forget();
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(Passed::because("fine"))
+        }
+    });
+    let addresses: Vec<_> = (1..=40).map(|port| ([192, 0, 2, 1], port).into()).collect();
+    let pool = pool(&addresses);
+    // Long enough that each is checked once; the time limit starts when a check does.
+    let pace = Pace::builder().interval(Duration::from_hours(1)).build().expect("in range");
+    let monitor = Monitor::new(pool.clone(), Arc::new(check), pace).with_max_running(3).spawn();
+    let healthy = || {
+        let snapshot = pool.snapshot();
+        snapshot.iter().filter(|(_, state)| state.health() == Health::Healthy).count()
+    };
+    let mut changes = pool.changes();
+    for done in 1..=40 {
+        gate.add_permits(1);
+        while healthy() < done {
+            changes.changed().await.expect("the pool lives");
+        }
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    monitor.stop().await.expect("no panic").expect("a timer");
+}
+
+#[tokio::test]
+async fn a_pool_starts_as_init_state_says_before_any_check_has_ended() {
+    let check = FnCheck::new(|_: Target| std::future::pending::<Result<Passed, Failed>>());
+    let check: Arc<dyn HealthCheck> = Arc::new(check);
+    for (init_state, health) in
+        [(InitState::FullyDown, Health::Unhealthy), (InitState::Up, Health::Healthy)]
+    {
+        let pool = pool(&[nobody().await]);
+        let pace = Pace::builder().interval(Duration::from_hours(1)).init_state(init_state);
+        let pace = pace.build().expect("in range");
+        let monitor = Monitor::new(pool.clone(), Arc::clone(&check), pace).spawn();
+        until(&pool, 0, health).await;
+        let snapshot = pool.snapshot();
+        let (_, state) = snapshot.iter().next().expect("in the pool");
+        assert_eq!(*state.reason(), *format!("not checked yet, init-state {init_state}"));
+        assert_eq!(pool.pick(&PickContext::new()).is_ok(), health == Health::Healthy);
+        monitor.stop().await.expect("no panic").expect("a timer");
+    }
+}
+
+#[tokio::test]
+async fn errors_of_the_work_take_an_endpoint_out_between_two_checks() {
+    let check = FnCheck::new(|_: Target| async { Ok(Passed::because("fine")) });
+    let pool = pool(&[nobody().await, nobody().await]);
+    let pace = Pace::builder().interval(Duration::from_hours(1)).build().expect("in range");
+    let limit = ErrorLimit::new(Observe::Layer7).after(4).then(OnError::MarkDown);
+    let monitor = Monitor::new(pool.clone(), Arc::new(check), pace).with_error_limit(limit).spawn();
+    until(&pool, 0, Health::Healthy).await;
+    until(&pool, 1, Health::Healthy).await;
+    let mut outcomes =
+        [Outcome::Failed, Outcome::ErrorAnswer, Outcome::ConnectFailed].iter().cycle();
+    let mut broken = 0;
+    for _ in 0..8 {
+        let pick = pool.pick(&PickContext::new()).expect("usable");
+        if pick.name().as_str() == "s2" {
+            broken += 1;
+            pick.finish(*outcomes.next().expect("endless"));
+        } else {
+            pick.finish(Outcome::Completed);
+        }
+    }
+    assert_eq!(broken, 4);
+    until(&pool, 1, Health::Unhealthy).await;
+    let explained = pool.explain(&PickContext::new()).to_string();
+    assert!(explained.contains("not s2: unhealthy: 4 errors in a row"), "{explained}");
+    monitor.stop().await.expect("no panic").expect("a timer");
+}
+
+#[tokio::test]
+async fn first_checks_of_a_large_pool_do_not_start_in_one_burst() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let check: Arc<dyn HealthCheck> = Arc::new(FnCheck::new(move |_: Target| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok(Passed::because("fine")) }
+    }));
+    let pace = || Pace::builder().interval(Duration::from_hours(10));
+    let addresses: Vec<_> = (1..=1000).map(|port| ([192, 0, 2, 1], port).into()).collect();
+    // By default over the interval, of which 36 s are for each.
+    let large = pool(&addresses);
+    let monitor =
+        Monitor::new(large.clone(), Arc::clone(&check), pace().build().expect("fine")).spawn();
+    until(&large, 0, Health::Healthy).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    monitor.stop().await.expect("no panic").expect("a timer");
+    // And all within this time, if asked for.
+    let large = pool(&addresses);
+    let spread = pace().start_spread(Duration::from_millis(50)).build().expect("fine");
+    let monitor = Monitor::new(large.clone(), check, spread).spawn();
+    for index in [0, 500, 999] {
+        until(&large, index, Health::Healthy).await;
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1001);
+    monitor.stop().await.expect("no panic").expect("a timer");
 }

@@ -13,6 +13,7 @@ use ha_core::config::{ConfigError, Problems};
 use ha_lb::algorithm::hash::Key;
 use ha_lb::endpoint::Endpoint;
 use ha_lb::health::HealthCheck;
+use ha_lb::health::agent::AgentCheck;
 use ha_lb::health::schedule::Pace;
 use ha_lb::pool::{Pool, SlowStart};
 use ha_lb::queue::QueueConfig;
@@ -24,7 +25,7 @@ pub(crate) use self::file::from_file;
 use self::reader::Reader;
 
 /// The keys of the file, which are the flags' names.
-pub(crate) const KEYS: [&str; 30] = [
+pub(crate) const KEYS: [&str; 37] = [
     "listen",
     "backends",
     "mode",
@@ -55,6 +56,13 @@ pub(crate) const KEYS: [&str; 30] = [
     "stick-table",
     "stick-on",
     "stick-expire-ms",
+    "check-fast-interval-ms",
+    "check-down-interval-ms",
+    "check-spread-percent",
+    "agent-port",
+    "agent-interval-ms",
+    "outliers",
+    "shut-backups",
 ];
 
 /// What to balance.
@@ -95,6 +103,11 @@ pub(crate) struct Settings {
     pub(crate) discover: Option<Discover>,
     pub(crate) check: Option<Arc<dyn HealthCheck>>,
     pub(crate) pace: Pace,
+    pub(crate) agent: Option<AgentCheck>,
+    /// Whether backends whose work goes badly are ejected.
+    pub(crate) outliers: bool,
+    /// Whether the sessions of backups end when a regular backend is back.
+    pub(crate) shut_backups: bool,
     pub(crate) proxy: proxy::ConfigBuilder,
     pub(crate) listen: SocketAddr,
     http: Http,
@@ -120,15 +133,31 @@ impl Settings {
         let discover = reader.discover();
         let check = reader.check();
         let pace = reader.pace();
+        let agent = reader.agent();
+        let outliers = reader.one_of("outliers", &TRUTH, false);
+        let shut_backups = reader.one_of("shut-backups", &TRUTH, false);
         let http = Http::new(&mut reader, mode);
         let proxy = proxy(&mut reader, listen);
-        let pool = pool(&mut reader, discover.is_some(), check.is_some());
+        let pool = pool(&mut reader, discover.is_some(), check.is_some() || agent.is_some());
         let (Some(pool), Some(pace)) = (pool, pace) else {
             // One of them is missing because of a problem that was noted.
             return reader.problems.into_result(()).and(Err(ConfigError::new("flags", "", "")));
         };
         let threads = usize::try_from(threads).unwrap_or(1);
-        let settings = Self { mode, threads, pool, discover, check, pace, proxy, listen, http };
+        let settings = Self {
+            mode,
+            threads,
+            pool,
+            discover,
+            check,
+            pace,
+            agent,
+            outliers,
+            shut_backups,
+            proxy,
+            listen,
+            http,
+        };
         reader.problems.into_result(settings)
     }
 
@@ -160,6 +189,8 @@ impl Http {
     }
 }
 
+const TRUTH: [(&str, bool); 2] = [("true", true), ("false", false)];
+
 /// A day in milliseconds.
 const DAY: u64 = 86_400_000;
 
@@ -172,11 +203,7 @@ fn proxy(reader: &mut Reader, listen: SocketAddr) -> proxy::ConfigBuilder {
         .idle_timeout(reader.millis("idle-timeout-ms", 1, DAY, 600_000))
         .retries(u32::try_from(retries).unwrap_or(u32::MAX))
         .max_connections(usize::try_from(most).unwrap_or(usize::MAX))
-        .cut_marked_down(reader.one_of(
-            "cut-marked-down",
-            &[("true", true), ("false", false)],
-            false,
-        ))
+        .cut_marked_down(reader.one_of("cut-marked-down", &TRUTH, false))
 }
 
 fn pool(reader: &mut Reader, found_elsewhere: bool, checked: bool) -> Option<Pool> {

@@ -16,6 +16,8 @@ pub(crate) enum Line<'a> {
     Ready { listen: SocketAddr, threads: usize },
     /// A backend was taken out, or is back.
     Health { backend: &'a str, from: Health, to: Health, reason: &'a str },
+    /// A backend was ejected because of how its work went, or is back.
+    State { backend: &'a str, from: &'a str, to: &'a str, reason: &'a str },
     /// A signal came: nothing new is accepted.
     Stopping { signal: &'a str },
     /// All is done; `cut` is how many connections were not, none if nobody counted.
@@ -28,9 +30,12 @@ pub(crate) struct HealthLines(pub(crate) Arc<JsonLines>);
 
 impl Observer for HealthLines {
     fn observe(&self, event: &Event) {
+        let (backend, reason) = (&event.subject, &event.reason);
         if let EventKind::HealthChanged { from, to } = event.kind {
-            let (backend, reason) = (&event.subject, &event.reason);
             self.0.write(&Line::Health { backend, from, to, reason });
+        }
+        if let EventKind::StateChanged { from, to } = &event.kind {
+            self.0.write(&Line::State { backend, from, to, reason });
         }
     }
 }

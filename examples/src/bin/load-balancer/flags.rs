@@ -13,7 +13,7 @@ use crate::config::{Given, Settings, from_file};
 /// Balances TCP or HTTP/1.1 connections over backends and takes out those whose health checks fail.
 ///
 /// Stays in the foreground. Each event is one line of JSON on standard output: ready, health,
-/// stopping, stopped. Logs go to standard error; `RUST_LOG` sets how much (default: warn). SIGTERM or
+/// state, stopping, stopped. Logs go to standard error; `RUST_LOG` sets how much (default: warn). SIGTERM or
 /// SIGINT stops accepting, finishes what is under way within the grace time and ends with status 0;
 /// a second signal ends at once. Wrong flags or files end with status 2, a failure with status 1.
 #[derive(Debug, Parser)]
@@ -82,6 +82,27 @@ struct Flags {
     /// tcp: whether connections to a backend are cut when it becomes unhealthy [default: false]
     #[arg(long, value_name = "true|false")]
     cut_marked_down: Option<String>,
+    /// Milliseconds between checks while the last one spoke against the health [default: the interval]
+    #[arg(long, value_name = "MS")]
+    check_fast_interval_ms: Option<String>,
+    /// Milliseconds between checks of a backend that is down [default: the interval]
+    #[arg(long, value_name = "MS")]
+    check_down_interval_ms: Option<String>,
+    /// By how much the intervals vary at random, 0 to 50 [default: 0]
+    #[arg(long, value_name = "PERCENT")]
+    check_spread_percent: Option<String>,
+    /// The port of the agent on each backend that says its weight and state; 0 is no agent [default: 0]
+    #[arg(long, value_name = "PORT")]
+    agent_port: Option<String>,
+    /// Milliseconds between two questions to an agent [default: 2000]
+    #[arg(long, value_name = "MS")]
+    agent_interval_ms: Option<String>,
+    /// Whether backends whose work goes badly are taken out for a time [default: false]
+    #[arg(long, value_name = "true|false")]
+    outliers: Option<String>,
+    /// Whether the connections of backups are cut when a regular backend is back [default: false]
+    #[arg(long, value_name = "true|false")]
+    shut_backups: Option<String>,
     /// Where the backends are found, instead of --backends: `file:PATH` (watched: lines or TOML),
     /// `dns:NAME:PORT` or `srv:_SERVICE._PROTOCOL.NAME`
     #[arg(long, value_name = "SOURCE")]
@@ -169,6 +190,13 @@ impl Flags {
             ("retries", self.retries),
             ("max-connections", self.max_connections),
             ("cut-marked-down", self.cut_marked_down),
+            ("check-fast-interval-ms", self.check_fast_interval_ms),
+            ("check-down-interval-ms", self.check_down_interval_ms),
+            ("check-spread-percent", self.check_spread_percent),
+            ("agent-port", self.agent_port),
+            ("agent-interval-ms", self.agent_interval_ms),
+            ("outliers", self.outliers),
+            ("shut-backups", self.shut_backups),
             ("discover", self.discover),
             ("init-state", self.init_state),
             ("zone", self.zone),

@@ -7,10 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 
 use ha_core::config::ConfigError;
-use ha_core::driver::Task;
 use ha_examples::json::JsonLines;
 use ha_lb::discovery::follow::Follower;
-use ha_lb::health::monitor::Monitor;
+use ha_lb::health::monitor::{Monitor, ShutBackupSessions};
+use ha_lb::health::outlier::{self, Watch};
 use ha_lb::proxy::{BindError, Ended, Handle};
 use ha_lb::{l4, l7};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -115,11 +115,13 @@ async fn serve(
     let cannot = |source| RunError::Start { what: "watch for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let monitor: Option<Task<_>> = settings.check.as_ref().map(|check| {
-        Monitor::new(settings.pool.clone(), Arc::clone(check), settings.pace.clone())
-            .with_observer(Arc::new(HealthLines(Arc::clone(lines))))
-            .with_seed(u64::from(std::process::id()))
-            .spawn()
+    let observer = Arc::new(HealthLines(Arc::clone(lines)));
+    let monitor = monitor(settings).map(|monitor| {
+        monitor.with_observer(observer.clone()).with_seed(u64::from(std::process::id())).spawn()
+    });
+    let watch = settings.outliers.then(|| {
+        let watch = Watch::new(settings.pool.clone(), outlier::Config::default());
+        watch.with_observer(observer).spawn()
     });
     let follower = settings.discover.as_ref().map(|discover| {
         let source = discover.source()?;
@@ -142,8 +144,26 @@ async fn serve(
         () = signals => unreachable!("it does not return"),
     };
     // They end with the runtime; health and lists no longer matter.
-    drop((monitor, follower));
+    drop((monitor, watch, follower));
     Ok(ended)
+}
+
+/// What watches the health of the backends, if anything is to.
+fn monitor(settings: &Settings) -> Option<Monitor> {
+    let pool = || settings.pool.clone();
+    let monitor = match (&settings.check, &settings.agent) {
+        (None, None) => return None,
+        (None, Some(agent)) => Monitor::of_agents(pool(), agent.clone()),
+        (Some(check), agent) => {
+            let monitor = Monitor::new(pool(), Arc::clone(check), settings.pace.clone());
+            agent.iter().cloned().fold(monitor, Monitor::with_agent)
+        }
+    };
+    Some(if settings.shut_backups {
+        monitor.with_hook(Arc::new(ShutBackupSessions::new()))
+    } else {
+        monitor
+    })
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ha_core::config::{ConfigError, Problems};
 use ha_lb::algorithm::Algorithm;
 use ha_lb::endpoint::{Endpoint, parse_list};
+use ha_lb::health::agent::AgentCheck;
 use ha_lb::health::schedule::Pace;
 use ha_lb::health::{self, HealthCheck};
 
@@ -100,8 +101,27 @@ impl Reader {
         let mut checks =
             |key, default| u32::try_from(self.number(key, 1, 1_000, default)).unwrap_or(u32::MAX);
         let (rise, fall) = (checks("rise", 2), checks("fall", 3));
-        let pace = Pace::builder().interval(interval).timeout(timeout).rise(rise).fall(fall);
+        let fast = self.millis("check-fast-interval-ms", 1, 86_400_000, default);
+        let down = self.millis("check-down-interval-ms", 1, 86_400_000, default);
+        let spread = u8::try_from(self.number("check-spread-percent", 0, 50, 0)).unwrap_or(50);
+        let pace = Pace::builder()
+            .interval(interval)
+            .fast_interval(fast)
+            .down_interval(down)
+            .spread_percent(spread)
+            .timeout(timeout)
+            .rise(rise)
+            .fall(fall);
         self.take(pace.build())
+    }
+
+    pub(super) fn agent(&mut self) -> Option<AgentCheck> {
+        let port = u16::try_from(self.number("agent-port", 0, 65_535, 0)).unwrap_or(0);
+        let interval = self.millis("agent-interval-ms", 1, 86_400_000, 2_000);
+        if port == 0 {
+            return None;
+        }
+        self.take(AgentCheck::builder(port).interval(interval).build())
     }
 
     /// The backends of the list; none if they are found elsewhere.
