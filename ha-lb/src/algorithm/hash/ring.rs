@@ -87,8 +87,9 @@ impl Ring {
         if let Some((ring, kept)) = kept {
             points = kept.merge(&ring.points, points);
         }
-        // About one point for each value, so that a look-up is a few steps.
-        let bits = points.len().checked_ilog2().unwrap_or(0).clamp(1, 24);
+        // About eight points for each value: they are one or two cache lines, and the table of
+        // values is small enough to stay in a cache.
+        let bits = (points.len() / 8).checked_ilog2().unwrap_or(0).clamp(1, 24);
         let shift = 32 - bits;
         // After the last point of each value begin those of the next; a value without any begins where
         // the one before it does.
