@@ -53,6 +53,7 @@
 //! # Features
 //!
 //! - `tokio` (default): drivers, the control socket.
+//! - `cib`: Pacemaker's CIB, read into types.
 //! - `file`: the configuration file of a node.
 //! - `service`: the manager's driver on the mesh and the Raft store.
 //! - `node`: a whole node from its file; `service` and `file`.
@@ -69,6 +70,8 @@
 
 #[cfg(feature = "vip")]
 pub mod address;
+#[cfg(feature = "cib")]
+pub mod cib;
 mod cluster;
 #[cfg(feature = "tokio")]
 pub mod control;

@@ -4,6 +4,9 @@
 #[cfg(feature = "vip")]
 #[path = "it/address.rs"]
 mod address;
+#[cfg(feature = "cib")]
+#[path = "it/cib.rs"]
+mod cib;
 #[path = "it/cluster/mod.rs"]
 mod cluster;
 #[path = "it/config.rs"]

@@ -1,0 +1,59 @@
+//! Many real configurations are read, where they are at hand.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use ha_crm::cib::{Cib, Remark};
+
+/// Where a corpus of CIBs may lie; it does not come with the source.
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/pacemaker-scheduler/cases");
+
+/// What may be said of a configuration that works: the kind of a note.
+fn kind(what: &Remark) -> &'static str {
+    match what {
+        Remark::BadValue { .. } => "bad value",
+        Remark::Dangling { .. } => "dangling",
+        Remark::DuplicateId { .. } => "duplicate id",
+        Remark::KeysDiffer => "keys differ",
+        Remark::Missing { .. } => "missing",
+        Remark::NotHonoured => "not honoured",
+        Remark::TooDeep => "too deep",
+        Remark::UnknownAttribute => "unknown attribute",
+        Remark::UnknownElement => "unknown element",
+        _ => "other",
+    }
+}
+
+#[test]
+fn every_configuration_of_the_corpus_is_read() {
+    let Ok(folder) = fs::read_dir(Path::new(CORPUS)) else {
+        println!("skipped every_configuration_of_the_corpus_is_read: no {CORPUS}");
+        return;
+    };
+    let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut read = 0;
+    for entry in folder {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|ending| ending != "xml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("text");
+        let (cib, notes) = Cib::parse(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        assert!(!cib.nodes.is_empty() || !cib.node_states.is_empty(), "{path:?}");
+        read += 1;
+        for note in notes {
+            kinds.entry(kind(&note.what)).or_default().push(format!("{}: {note}", path.display()));
+        }
+    }
+    assert!(read > 0, "{CORPUS} is empty");
+    for (kind, notes) in &kinds {
+        println!("{kind}: {}", notes.len());
+        for note in notes.iter().take(20) {
+            println!("  {note}");
+        }
+    }
+    let expected = ["not honoured"];
+    let others: Vec<&&str> = kinds.keys().filter(|kind| !expected.contains(*kind)).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
