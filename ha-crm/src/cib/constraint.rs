@@ -28,9 +28,7 @@ pub enum CibConstraint {
 impl CibConstraint {
     pub(super) fn read<'a>(cx: &mut Reader<'a>, node: Xml<'a>) -> Option<Self> {
         match node.tag_name().name() {
-            "rsc_colocation" => {
-                Colocation::read(cx, node).map(Box::new).map(Self::Colocation)
-            }
+            "rsc_colocation" => Colocation::read(cx, node).map(Box::new).map(Self::Colocation),
             "rsc_location" => Location::read(cx, node).map(Box::new).map(Self::Location),
             "rsc_order" => Order::read(cx, node).map(Box::new).map(Self::Order),
             "rsc_ticket" => Ticket::read(cx, node).map(Box::new).map(Self::Ticket),
@@ -81,7 +79,11 @@ pub(super) fn read_sets<'a>(
 }
 
 /// Reads when a constraint holds.
-pub(super) fn read_lifetime<'a>(cx: &mut Reader<'a>, node: Xml<'a>, into: &mut Vec<Arc<RuleElement>>) {
+pub(super) fn read_lifetime<'a>(
+    cx: &mut Reader<'a>,
+    node: Xml<'a>,
+    into: &mut Vec<Arc<RuleElement>>,
+) {
     for child in elements(node) {
         match child.tag_name().name() {
             "rule" => into.extend(RuleElement::read(cx, child)),

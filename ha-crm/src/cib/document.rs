@@ -82,7 +82,8 @@ impl Cib {
         let lines = scan(text)?;
         let options =
             ParsingOptions { nodes_limit: MAX_NODES, allow_dtd: false, ..Default::default() };
-        let document = Document::parse_with_options(text, options).map_err(|error| not_xml(&error))?;
+        let document =
+            Document::parse_with_options(text, options).map_err(|error| not_xml(&error))?;
         let mut cx = Reader::new(text, lines);
         let root = document.root_element();
         if !root.has_tag_name("cib") {

@@ -55,21 +55,23 @@ impl TransitionKey {
 /// Takes from `transition-magic` what is not given apart; it says the same again.
 pub(super) fn magic(cx: &mut Reader<'_>, node: Xml<'_>, record: &mut OperationRecord) {
     let Some(attribute) = node.attribute_node("transition-magic") else { return };
-    let text = attribute.value();
-    if let Some((result, key)) = text.split_once(';') {
-        match node.attribute("transition-key") {
-            Some(known) if known == key => {}
-            Some(_) => cx.keys_differ(node),
-            None => record.transition = TransitionKey::parse(cx, key),
-        }
-        if record.status.is_some() && record.rc_code.is_some() {
-            return;
-        }
-        if let Some((status, rc)) = result.split_once(':') {
+    let (result, key) = match attribute.value().split_once(';') {
+        Some((result, key)) => (result, Some(key)),
+        None => (attribute.value(), None),
+    };
+    match (key, node.attribute("transition-key")) {
+        (Some(key), Some(known)) if key != known => cx.keys_differ(node),
+        (Some(key), None) => record.transition = TransitionKey::parse(cx, key),
+        (Some(_), Some(_)) | (None, _) => {}
+    }
+    if record.status.is_some() && record.rc_code.is_some() {
+        return; // Very old files have other magic, but it is not needed.
+    }
+    match result.split_once(':') {
+        Some((status, rc)) if key.is_some() => {
             record.status = record.status.or_else(|| OperationStatus::read(status));
             record.rc_code = record.rc_code.or_else(|| rc.parse().ok());
-            return;
         }
+        Some(_) | None => cx.bad_value(node, &attribute, MAGIC),
     }
-    cx.bad_value(node, &attribute, MAGIC);
 }

@@ -159,20 +159,18 @@ impl CibValue for Duration {
     }
 }
 
-/// What is behind the `P`: weeks, days, hours, minutes, seconds, in this order. Months and years
-/// have no fixed length and are not read.
+/// What is behind the `P`: weeks, days, hours, minutes, seconds, in this order. Hours and seconds
+/// may stand without their `T`. Months and years have no fixed length and are not read.
 fn iso_8601(text: &str) -> Option<Duration> {
-    let (date, time) = match text.split_once(['T', 't']) {
+    const DATE: &[(char, u64)] = &[('W', 604_800), ('D', 86_400)];
+    const TIME: &[(char, u64)] = &[('H', 3600), ('M', 60), ('S', 1)];
+    let seconds = match text.split_once(['T', 't']) {
         Some((_, "")) => return None,
-        Some((date, time)) => (date, time),
-        None => (text, ""),
+        Some((date, time)) => fields(date, DATE)?.checked_add(fields(time, TIME)?)?,
+        None if text.is_empty() => return None,
+        None => fields(text, &[('W', 604_800), ('D', 86_400), ('H', 3600), ('S', 1)])?,
     };
-    if date.is_empty() && time.is_empty() {
-        return None;
-    }
-    let days = fields(date, &[('W', 604_800), ('D', 86_400)])?;
-    let seconds = fields(time, &[('H', 3600), ('M', 60), ('S', 1)])?;
-    days.checked_add(seconds).map(Duration::from_secs)
+    Some(Duration::from_secs(seconds))
 }
 
 fn fields(mut text: &str, units: &[(char, u64)]) -> Option<u64> {
@@ -271,12 +269,29 @@ mod tests {
             ("PT10S", 10_000),
             ("P1DT1H1M1S", 90_061_000),
             ("P1W", 604_800_000),
+            ("P40S", 40_000),
+            ("P1D2H", 93_600_000),
         ] {
             assert_eq!(Duration::read(text), Some(Duration::from_millis(millis)), "{text:?}");
         }
         for text in [
-            "", "s", "10x", "-1", "1.5s", "P", "PT", "P1", "P1M", "PT1", "PTS", "PT1S1H", "P1D1W",
-            "PT99999999999999999999S", "18446744073709551615h", "Pé", "1é",
+            "",
+            "s",
+            "10x",
+            "-1",
+            "1.5s",
+            "P",
+            "PT",
+            "P1",
+            "P1M",
+            "PT1",
+            "PTS",
+            "PT1S1H",
+            "P1D1W",
+            "PT99999999999999999999S",
+            "18446744073709551615h",
+            "Pé",
+            "1é",
         ] {
             assert_eq!(Duration::read(text), None, "{text:?}");
         }

@@ -9,6 +9,16 @@ use ha_crm::cib::{Cib, Remark};
 /// Where a corpus of CIBs may lie; it does not come with the source.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/pacemaker-scheduler/cases");
 
+/// What may be said of the corpus: what was not kept, and what is wrong in it on purpose or because
+/// it is very old.
+const EXPECTED: [&str; 5] = [
+    "bad value: @kind",
+    "bad value: @timeout",
+    "keys differ: @transition-magic",
+    "not honoured: alerts",
+    "unknown element: lrm",
+];
+
 /// What may be said of a configuration that works: the kind of a note.
 fn kind(what: &Remark) -> &'static str {
     match what {
@@ -31,7 +41,7 @@ fn every_configuration_of_the_corpus_is_read() {
         println!("skipped every_configuration_of_the_corpus_is_read: no {CORPUS}");
         return;
     };
-    let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut read = 0;
     for entry in folder {
         let path = entry.expect("an entry").path();
@@ -43,17 +53,20 @@ fn every_configuration_of_the_corpus_is_read() {
         assert!(!cib.nodes.is_empty() || !cib.node_states.is_empty(), "{path:?}");
         read += 1;
         for note in notes {
-            kinds.entry(kind(&note.what)).or_default().push(format!("{}: {note}", path.display()));
+            let last = note.place.path.rsplit('/').next().unwrap_or_default();
+            let last = last.split('[').next().unwrap_or_default();
+            let kind = format!("{}: {last}", kind(&note.what));
+            kinds.entry(kind).or_default().push(format!("{}: {note}", path.display()));
         }
     }
     assert!(read > 0, "{CORPUS} is empty");
     for (kind, notes) in &kinds {
         println!("{kind}: {}", notes.len());
-        for note in notes.iter().take(20) {
+        for note in notes.iter().take(3) {
             println!("  {note}");
         }
     }
-    let expected = ["not honoured"];
-    let others: Vec<&&str> = kinds.keys().filter(|kind| !expected.contains(*kind)).collect();
+    let others: Vec<&String> =
+        kinds.keys().filter(|kind| !EXPECTED.contains(&kind.as_str())).collect();
     assert!(others.is_empty(), "{others:?}");
 }

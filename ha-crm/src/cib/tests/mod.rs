@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use ha_core::role::Role;
 use ha_core::time::WallTime;
-use proptest::prelude::*;
+
+mod hostile;
+mod status;
 
 use super::*;
 use crate::model::Score;
@@ -41,7 +43,8 @@ fn the_root_has_its_types() {
         r#"<cib validate-with="pacemaker-3.9" crm_feature_set="3.19.0" admin_epoch="1" epoch="20"
              num_updates="3" have-quorum="true" dc-uuid="2" no-quorum-panic="0"
              execution-date="1700000000" cib-last-written="Mon Jan  1 00:00:00 2024"
-             update-origin="n1" update-client="cibadmin" update-user="root"><configuration/></cib>"#,
+             update-origin="n1" update-client="cibadmin"
+               update-user="root"><configuration/></cib>"#,
     );
     assert_eq!(notes, Vec::<String>::new());
     assert_eq!(cib.validate_with.as_deref(), Some("pacemaker-3.9"));
@@ -66,7 +69,8 @@ fn sets_have_their_pairs_scores_and_rules() {
            </crm_config>
            <rsc_defaults><meta_attributes id="rd">
              <rule id="r2"><expression id="e" attribute="#uname" operation="eq" value="n1"/></rule>
-             <nvpair id="c" name="resource-stickiness" value="100"/></meta_attributes></rsc_defaults>
+             <nvpair id="c" name="resource-stickiness" value="100"/>
+               </meta_attributes></rsc_defaults>
            <op_defaults><meta_attributes id="od">
              <nvpair id="d" name="timeout" value="PT1M"/></meta_attributes></op_defaults>"##,
     );
@@ -99,7 +103,8 @@ fn nodes_have_a_kind_attributes_and_utilization() {
     let cib = clean(
         r#"<nodes>
              <node id="1" uname="n1" type="normal" score="5">
-               <instance_attributes id="a"><nvpair id="x" name="standby" value="on"/></instance_attributes>
+               <instance_attributes id="a"><nvpair id="x" name="standby" value="on"/>
+                 </instance_attributes>
                <utilization id="u"><nvpair id="y" name="cpu" value="8"/></utilization></node>
              <node id="2" uname="n2" type="remote"/></nodes>"#,
     );
@@ -147,7 +152,8 @@ fn operations_have_their_types() {
              <op id="o" name="monitor" interval="1min" timeout="500ms" on-fail="restart-container"
                  role="Master" enabled="no" record-pending="true" start-delay="5"
                  interval-origin="2024-01-01" requires="unfencing">
-               <instance_attributes id="oi"><nvpair id="d" name="depth" value="10"/></instance_attributes>
+               <instance_attributes id="oi"><nvpair id="d" name="depth" value="10"/>
+                 </instance_attributes>
                <meta_attributes id="om"><nvpair id="e" name="timeout" value="9s"/></meta_attributes>
              </op></operations></primitive></resources>"#,
     );
@@ -176,7 +182,8 @@ fn a_bundle_has_container_network_storage_and_a_primitive() {
                       host-netmask="24" add-host="false">
                <port-mapping id="p1" port="80" internal-port="8080"/>
                <port-mapping id="p2" range="8000-8010"/></network>
-             <storage><storage-mapping id="s1" source-dir="/srv" target-dir="/var/www" options="rw"/>
+             <storage><storage-mapping id="s1" source-dir="/srv" target-dir="/var/www"
+               options="rw"/>
                <storage-mapping id="s2" source-dir-root="/log" target-dir="/var/log"/></storage>
              <primitive id="apache" class="ocf" provider="heartbeat" type="apache"/>
            </bundle></resources>"#,
@@ -286,12 +293,14 @@ fn references_are_followed_and_shared() {
         r#"<resources>
              <primitive id="a" class="ocf" provider="x" type="y">
                <operations id="ops"><op id="m" name="monitor" interval="10s"/></operations>
-               <instance_attributes id="ia"><nvpair id="ip" name="ip" value="192.0.2.1"/></instance_attributes>
+               <instance_attributes id="ia"><nvpair id="ip" name="ip" value="192.0.2.1"/>
+                 </instance_attributes>
              </primitive>
              <primitive id="b" class="ocf" provider="x" type="y">
                <operations id-ref="ops"/><instance_attributes id-ref="ia"/></primitive>
              <primitive id="c" class="ocf" provider="x" type="y">
-               <instance_attributes id="ic"><nvpair id-ref="ip" name="address"/></instance_attributes>
+               <instance_attributes id="ic"><nvpair id-ref="ip" name="address"/>
+                 </instance_attributes>
              </primitive></resources>
            <constraints>
              <rsc_location id="l1" rsc="a"><rule id="r" score="5"><expression id="e"
@@ -324,230 +333,4 @@ fn references_to_nothing_or_in_a_circle_are_told_of_and_left_out() {
     assert_eq!(location.rules[0].rule.children[0].children.len(), 0);
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].contains("/@id-ref: cannot follow id-ref \"none\""), "{notes:?}");
-}
-
-#[test]
-fn a_node_state_has_booleans_or_times() {
-    let (cib, notes) = status(
-        r##"<node_state id="1" uname="n1" in_ccm="true" crmd="online" join="member" expected="member"
-               crm-debug-origin="x"/>
-           <node_state id="2" uname="n2" in_ccm="1700000000" crmd="0" join="down" expected="down"/>
-           <node_state id="r" uname="r" remote_node="true" node_fenced="1" node_in_maintenance="0">
-             <transient_attributes id="r"><instance_attributes id="s">
-               <nvpair id="a" name="fail-count-db#monitor_10000" value="3"/></instance_attributes>
-             </transient_attributes></node_state>
-           <tickets><ticket_state id="T" granted="true" standby="false" last-granted="5" site="x"/>
-           </tickets>"##,
-    );
-    assert_eq!(notes, Vec::<String>::new());
-    let [first, second, remote] = cib.node_states.as_slice() else { panic!("three") };
-    assert_eq!((first.in_ccm, first.crmd), (Some(Presence::Present), Some(Presence::Present)));
-    assert_eq!((first.join, first.expected), (Some(JoinState::Member), Some(JoinState::Member)));
-    let since = Presence::Since(WallTime::from_micros(1_700_000_000_000_000));
-    assert_eq!((second.in_ccm, second.crmd), (Some(since), Some(Presence::Absent)));
-    assert!(since.is_present());
-    assert_eq!((remote.remote_node, remote.node_in_maintenance), (Some(true), Some(false)));
-    assert_eq!(remote.attribute("fail-count-db#monitor_10000"), Some("3"));
-    let ticket = &cib.ticket_states[0];
-    assert_eq!((ticket.granted, ticket.standby), (Some(true), Some(false)));
-    assert_eq!(ticket.last_granted, Some(WallTime::from_micros(5_000_000)));
-    assert_eq!(ticket.others, [("site".into(), "x".into())]);
-}
-
-/// A node with one resource and this in its history.
-fn history(operations: &str) -> (ResourceHistory, Vec<String>) {
-    let (mut cib, notes) = status(&format!(
-        r#"<node_state id="1" uname="n1"><lrm id="1"><lrm_resources><lrm_resource id="db:0"
-          class="ocf" provider="x" type="y" container="c" shutdown-lock="7">{operations}
-          </lrm_resource></lrm_resources></lrm></node_state>"#
-    ));
-    (cib.node_states.remove(0).resources.remove(0), notes)
-}
-
-#[test]
-fn a_history_has_its_operations_in_the_order_of_the_text() {
-    let (history, notes) = history(
-        r#"<lrm_rsc_op id="db_last_0" operation_key="db_migrate_from_0" operation="migrate_from"
-             crm-debug-origin="x" crm_feature_set="3.19.0" transition-key="12:34:0:u-u-i-d"
-             transition-magic="4:1;12:34:0:u-u-i-d" exit-reason="no route" on_node="n1"
-             call-id="20" rc-code="1" op-status="4" interval="0" last-rc-change="100" last-run="99"
-             exec-time="30" queue-time="2" op-digest="d1" op-restart-digest="d2"
-             op-force-restart="  a  b " op-secure-digest="d3" op-secure-params=" passwd "
-             migrate_source="n2" migrate_target="n1"/>
-           <lrm_rsc_op id="db_monitor_10000" operation="monitor" interval="10000" call-id="3"
-             rc-code="193" op-status="-1" transition-key="1:2:u" exit-reason=""/>
-           <lrm_rsc_op id="db_x" operation="stop" call-id="4" transition-magic="0:7;1:2:0:u"/>"#,
-    );
-    assert_eq!(notes, Vec::<String>::new());
-    assert_eq!((&*history.id, history.container.as_deref()), ("db:0", Some("c")));
-    assert_eq!(history.shutdown_lock, Some(WallTime::from_micros(7_000_000)));
-    let [first, second, third] = history.operations.as_slice() else { panic!("three") };
-    assert_eq!(first.key.as_deref(), Some("db_migrate_from_0"));
-    assert_eq!((first.call_id, first.rc_code), (Some(20), Some(1)));
-    assert_eq!(first.status, Some(OperationStatus::Error));
-    let key = first.transition.as_ref().expect("a key");
-    assert_eq!((key.action, key.transition, key.target_rc), (12, 34, Some(0)));
-    assert_eq!(&*key.uuid, "u-u-i-d");
-    assert_eq!(first.exit_reason(), Some("no route"));
-    assert_eq!((first.exec_time_ms, first.queue_time_ms), (Some(30), Some(2)));
-    assert_eq!(first.last_run, Some(WallTime::from_micros(99_000_000)));
-    let details = first.details.as_ref().expect("details");
-    assert_eq!(details.force_restart.as_deref().map(texts), Some(vec!["a", "b"]));
-    assert_eq!(details.secure_params.as_deref().map(texts), Some(vec!["passwd"]));
-    assert_eq!(details.migrate_source.as_deref(), Some("n2"));
-    assert_eq!((second.interval_ms, second.status), (10_000, Some(OperationStatus::Pending)));
-    assert_eq!(second.transition.as_ref().and_then(|key| key.target_rc), None);
-    assert_eq!(second.details, None);
-    assert_eq!((third.rc_code, third.status), (Some(7), Some(OperationStatus::Done)));
-    assert_eq!(third.transition.as_ref().and_then(|key| key.target_rc), Some(0));
-}
-
-#[test]
-fn what_is_odd_in_a_history_is_told_of() {
-    let (history, notes) = history(
-        r#"<lrm_rsc_op id="a" operation="start" op-status="99" rc-code="x" transition-key="1:2:0:u"
-            transition-magic="0:0;9:9:9:u" colour="red"/><lrm_rsc_op id="b"/><lrm_rsc_op/>"#,
-    );
-    assert_eq!(history.operations.len(), 1);
-    // What the magic says stands in for what cannot be read.
-    assert_eq!(history.operations[0].status, Some(OperationStatus::Done));
-    for part in [
-        "lrm_rsc_op[@id='a']/@op-status: cannot read \"99\"",
-        "/@rc-code: cannot read \"x\"",
-        "/@transition-magic: transition-magic and transition-key differ",
-        "/@colour: no such attribute",
-        "lrm_rsc_op[@id='b']: operation is missing",
-        "lrm_rsc_op: id is missing",
-    ] {
-        assert!(notes.iter().any(|note| note.contains(part)), "{part}: {notes:#?}");
-    }
-    assert_eq!(notes.len(), 6);
-}
-
-#[test]
-fn what_is_wrong_is_told_with_its_place_and_the_rest_is_read() {
-    let (cib, notes) = configured(
-        r#"<resources><primitive class="ocf" type="x"/>
-  <primitive id="a" clas="ocf" type="x"><opps/></primitive>
-  <group id="a"/><thing id="x"/></resources>
-<constraints><rsc_order id="o" first="a" kind="foo"/><rsc_location id="l" score="5x"/></constraints>
-<nonsense><x/></nonsense>"#,
-    );
-    assert_eq!(cib.resources.len(), 2);
-    assert_eq!(cib.constraints.len(), 2);
-    assert_eq!(
-        notes,
-        [
-            "line 2, column 12, resources/primitive: id is missing; add it",
-            "line 3, column 3, resources/primitive[@id='a']/@clas: no such attribute is known \
-             here: it has no effect; is it misspelt?",
-            "line 3, column 3, resources/primitive[@id='a']: class is missing; add it",
-            "line 3, column 41, resources/primitive[@id='a']/opps: no such element is known \
-             here: it has no effect; is it misspelt?",
-            "line 4, column 3, resources/group[@id='a']: the id \"a\" was taken before (line 3, \
-             column 3); give it another one",
-            "line 4, column 3, resources/group[@id='a']: primitive is missing; add it",
-            "line 4, column 18, resources/thing[@id='x']: no such element is known here: it has \
-             no effect; is it misspelt?",
-            "line 5, column 14, constraints/rsc_order[@id='o']/@kind: cannot read \"foo\": it \
-             counts as not given; allowed is Optional, Mandatory, Serialize",
-            "line 5, column 14, constraints/rsc_order[@id='o']: then is missing; add it",
-            "line 5, column 54, constraints/rsc_location[@id='l']/@score: cannot read \"5x\": it \
-             counts as not given; allowed is a whole number, INFINITY, +INFINITY, -INFINITY",
-            "line 5, column 54, constraints/rsc_location[@id='l']: rsc, rsc-pattern or \
-             resource_set is missing; add it",
-            "line 6, column 11, nonsense/x: no such element is known here: it has no effect; is \
-             it misspelt?",
-        ]
-    );
-}
-
-#[test]
-fn notes_are_bounded_and_the_rest_is_counted() {
-    let many = "<x/>".repeat(reader::MAX_NOTES + 5);
-    let (_, notes) = configured(&format!("<resources>{many}</resources>"));
-    assert_eq!(notes.len(), reader::MAX_NOTES + 1);
-    assert!(notes.last().is_some_and(|last| last.contains(": 5 more notes")), "{:?}", notes.last());
-}
-
-#[test]
-fn what_is_not_a_cib_is_refused_with_its_place() {
-    let refused = |text: &str| Cib::parse(text).expect_err("not a CIB").to_string();
-    assert!(refused("").contains("it is not XML"));
-    assert!(refused("<cib>\n  <configuration>\n</cib>").contains("line 3, column 1: it is not XML"));
-    assert_eq!(
-        refused("\n <html/>"),
-        "cannot read the CIB: line 2, column 2: it is <html>, not <cib>; is it the right file?"
-    );
-    let bomb = "<!DOCTYPE cib [<!ENTITY a \"aa\">]><cib/>";
-    assert!(refused(bomb).contains("it is not XML"));
-    let wide = format!("<cib {}/>", (0..5000).map(|i| format!("a{i}='' ")).collect::<String>());
-    assert!(refused(&wide).contains("too many attributes"));
-}
-
-#[test]
-fn deep_nesting_is_bounded() {
-    let deep = |name: &str, depth: usize| {
-        format!("{}{}", format!("<{name}>").repeat(depth), format!("</{name}>").repeat(depth))
-    };
-    let (_, notes) = configured(&format!(
-        "<constraints><rsc_location id='l' rsc='a'>{}</rsc_location></constraints>",
-        deep("rule", 100_000)
-    ));
-    assert_eq!(notes.len(), 1);
-    assert!(notes[0].contains("nested too deep"), "{notes:?}");
-    let (_, notes) = configured(&deep("resources", 100_000));
-    assert_eq!(notes.len(), 1, "{notes:?}");
-}
-
-/// Text made of what a CIB is made of.
-fn fragments() -> impl Strategy<Value = String> {
-    let names = prop::sample::select(vec![
-        "primitive", "group", "clone", "bundle", "docker", "network", "rule", "expression", "op",
-        "operations", "meta_attributes", "nvpair", "rsc_location", "rsc_order", "resource_set",
-        "node_state", "lrm", "lrm_resources", "lrm_resource", "lrm_rsc_op", "resources", "status",
-        "constraints", "configuration", "tags", "fencing-topology", "fencing-level",
-    ]);
-    let attribute = (
-        prop::sample::select(vec![
-            "id", "id-ref", "name", "value", "score", "interval", "role", "transition-key",
-            "transition-magic", "target", "kind", "in_ccm", "rsc-pattern", "devices",
-        ]),
-        prop_oneof![
-            prop::sample::select(vec!["a", "b", "INFINITY", "10s", "PT1é", "1:2:3:4", "0:0;1:2:3"])
-                .prop_map(str::to_owned),
-            "[a-zA-Z0-9:;,!. é-]{0,12}",
-        ],
-    );
-    let leaf = (names.clone(), prop::collection::btree_map(attribute.clone().prop_map(|(n, _)| n), attribute.prop_map(|(_, v)| v), 0..5))
-        .prop_map(|(name, attributes)| (name, attributes.iter().fold(String::new(), |all, (n, v)| format!("{all} {n}=\"{v}\""))));
-    leaf.prop_map(|(name, attributes)| format!("<{name}{attributes}/>")).prop_recursive(
-        5,
-        40,
-        5,
-        move |inner| {
-            (names.clone(), prop::collection::vec(inner, 0..5))
-                .prop_map(|(name, inner)| format!("<{name} id=\"a\">{}</{name}>", inner.concat()))
-        },
-    )
-}
-
-proptest! {
-    #[test]
-    fn no_text_makes_it_panic(text in "\\PC{0,200}", tail in "[<>/a-z\"'=& \n]{0,100}") {
-        drop(Cib::parse(&text));
-        drop(Cib::parse(&format!("<cib>{tail}</cib>")));
-        drop(Cib::parse(&format!("<cib><configuration><resources>{tail}")));
-    }
-
-    #[test]
-    fn no_xml_makes_it_panic_and_all_places_are_in_the_text(inner in fragments()) {
-        let text = format!("<cib><configuration>{inner}</configuration>\n<status>{inner}</status></cib>");
-        let (_, notes) = Cib::parse(&text).expect("well-formed");
-        for note in notes {
-            let line = text.lines().nth(note.place.spot.line as usize - 1).expect("a line");
-            let from = line.get(note.place.spot.column as usize - 1..).expect("a column");
-            prop_assert!(from.starts_with('<'), "{note}");
-        }
-    }
 }
