@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The elements in an element.
-pub(super) fn elements<'a>(node: Xml<'a>) -> impl Iterator<Item = Xml<'a>> {
+pub(super) fn elements(node: Xml<'_>) -> impl Iterator<Item = Xml<'_>> {
     node.children().filter(Node::is_element)
 }
 

@@ -31,7 +31,7 @@ fn kind(what: &Remark) -> &'static str {
         Remark::TooDeep => "too deep",
         Remark::UnknownAttribute => "unknown attribute",
         Remark::UnknownElement => "unknown element",
-        _ => "other",
+        Remark::More { .. } | _ => "other",
     }
 }
 

@@ -207,7 +207,7 @@ fn a_bundle_has_container_network_storage_and_a_primitive() {
 #[test]
 fn constraints_of_every_kind_are_read() {
     let cib = clean(
-        r##"<constraints>
+        r#"<constraints>
              <rsc_location id="l1" rsc="a" node="n1" score="-INFINITY" role="Slave"
                            resource-discovery="never"/>
              <rsc_location id="l2" rsc-pattern="!^vm"><rule id="r" role="Master"
@@ -223,7 +223,7 @@ fn constraints_of_every_kind_are_read() {
              <rsc_order id="o2" score="0"><resource_set id="s2" action="stop" require-all="false">
                  <resource_ref id="a"/></resource_set></rsc_order>
              <rsc_ticket id="t" rsc="a" rsc-role="Master" ticket="T" loss-policy="freeze"/>
-           </constraints>"##,
+           </constraints>"#,
     );
     assert_eq!(
         cib.constraints.iter().map(|constraint| &**constraint.id()).collect::<Vec<_>>(),

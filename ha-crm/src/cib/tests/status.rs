@@ -8,16 +8,15 @@ use super::{status, texts};
 #[test]
 fn a_node_state_has_booleans_or_times() {
     let (cib, notes) = status(
-        r##"<node_state id="1" uname="n1" in_ccm="true" crmd="online" join="member"
-          expected="member"
-               crm-debug-origin="x"/>
+        r#"<node_state id="1" uname="n1" in_ccm="true" crmd="online" join="member"
+               expected="member" crm-debug-origin="x"/>
            <node_state id="2" uname="n2" in_ccm="1700000000" crmd="0" join="down" expected="down"/>
            <node_state id="r" uname="r" remote_node="true" node_fenced="1" node_in_maintenance="0">
              <transient_attributes id="r"><instance_attributes id="s">
                <nvpair id="a" name="fail-count-db#monitor_10000" value="3"/></instance_attributes>
              </transient_attributes></node_state>
            <tickets><ticket_state id="T" granted="true" standby="false" last-granted="5" site="x"/>
-           </tickets>"##,
+           </tickets>"#,
     );
     assert_eq!(notes, Vec::<String>::new());
     let [first, second, remote] = cib.node_states.as_slice() else { panic!("three") };
