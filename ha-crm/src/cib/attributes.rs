@@ -81,6 +81,7 @@ impl AttributeSet {
                 _ => cx.unknown_attribute(node, &attribute),
             }
         }
+        set.pairs = Vec::with_capacity(elements(node).count());
         for child in elements(node) {
             match child.tag_name().name() {
                 "nvpair" => set.pairs.extend(Pair::read(cx, child)),
@@ -88,7 +89,6 @@ impl AttributeSet {
                 _ => cx.unknown_element(child),
             }
         }
-        set.pairs.shrink_to_fit();
         set
     }
 }

@@ -162,13 +162,13 @@ impl ResourceHistory {
                 _ => cx.unknown_attribute(node, &attribute),
             }
         }
+        read.operations = Vec::with_capacity(elements(node).count());
         for child in elements(node) {
             match child.tag_name().name() {
                 "lrm_rsc_op" => read.operations.extend(OperationRecord::read(cx, child)),
                 _ => cx.unknown_element(child),
             }
         }
-        read.operations.shrink_to_fit();
         Some(read)
     }
 }

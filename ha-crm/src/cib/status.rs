@@ -156,6 +156,7 @@ impl NodeState {
                 cx.unknown_element(list);
                 continue;
             }
+            self.resources.reserve_exact(elements(list).count());
             for child in elements(list) {
                 match child.tag_name().name() {
                     "lrm_resource" => self.resources.extend(ResourceHistory::read(cx, child)),
@@ -163,7 +164,6 @@ impl NodeState {
                 }
             }
         }
-        self.resources.shrink_to_fit();
     }
 }
 
