@@ -43,7 +43,7 @@
 //! // What is wrong does not stop the reading: it is said with its place.
 //! assert_eq!(
 //!     notes[0].place.to_string(),
-//!     "line 7, column 19, resources/primitive[@id='db']/operations/op[@id='db-m']/@interval"
+//!     "line 7, column 21, resources/primitive[@id='db']/operations/op[@id='db-m']/@interval"
 //! );
 //! # Ok::<(), ha_crm::cib::CibError>(())
 //! ```
