@@ -88,7 +88,7 @@ pub enum Remark {
     /// `transition-magic` names another action than `transition-key`; the key counts.
     KeysDiffer,
     /// An attribute or an inner element must be there; without its id an element is left out.
-    Missing {
+    Lacking {
         /// Which.
         name: &'static str,
     },
@@ -125,7 +125,7 @@ impl fmt::Display for Remark {
             Self::KeysDiffer => {
                 f.write_str("transition-magic and transition-key differ: the key counts")
             }
-            Self::Missing { name } => write!(f, "{name} is missing; add it"),
+            Self::Lacking { name } => write!(f, "{name} is missing; add it"),
             Self::More { count } => write!(f, "{count} more notes; mend those that are listed"),
             Self::NotHonoured => f.write_str("it has no effect here"),
             Self::TooDeep => f.write_str("it is nested too deep and left out; make it flatter"),

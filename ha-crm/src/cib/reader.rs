@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn missing(&mut self, node: Xml<'_>, name: &'static str) {
-        self.note(node, Remark::Missing { name });
+        self.note(node, Remark::Lacking { name });
     }
 
     pub(super) fn bad_value(

@@ -26,7 +26,7 @@ fn kind(what: &Remark) -> &'static str {
         Remark::Dangling { .. } => "dangling",
         Remark::DuplicateId { .. } => "duplicate id",
         Remark::KeysDiffer => "keys differ",
-        Remark::Missing { .. } => "missing",
+        Remark::Lacking { .. } => "missing",
         Remark::NotHonoured => "not honoured",
         Remark::TooDeep => "too deep",
         Remark::UnknownAttribute => "unknown attribute",
