@@ -148,7 +148,7 @@ pub struct DateSpec {
     pub years: Option<Span>,
     /// Years that ISO weeks belong to, 1–9999; they differ from `years` around January 1.
     pub weekyears: Option<Span>,
-    /// Phases of the moon, 0 (new) over 4 (full) to 7, to about a day.
+    /// Phases of the moon, 0 (new) over 4 (full) to 7, to a day or two.
     pub moon: Option<Span>,
 }
 

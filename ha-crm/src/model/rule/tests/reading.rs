@@ -29,14 +29,14 @@ impl RuleSource for Element {
     }
 }
 
-/// An element from `name key=value key=value`, with `_` for a space in a value.
+/// An element from `name key=value key=value`, with `~` for a space in a value.
 fn element(text: &str, children: Vec<Element>) -> Element {
     let mut words = text.split(' ');
     Element {
         name: words.next().unwrap().to_owned(),
         attributes: words
             .map(|word| word.split_once('=').unwrap())
-            .map(|(key, value)| (key.to_owned(), value.replace('_', " ")))
+            .map(|(key, value)| (key.to_owned(), value.replace('~', " ")))
             .collect(),
         children,
     }
@@ -52,7 +52,7 @@ fn a_whole_tree_is_read() {
         "rule id=r score=INFINITY boolean-op=or",
         vec![
             element("expression id=e attribute=#uname operation=eq value=n1 type=string", vec![]),
-            element("date_expression id=d start=2019-09-23_11:00:00_-05:00", vec![]),
+            element("date_expression id=d start=2019-09-23~11:00:00~-05:00", vec![]),
             element(
                 "rule id=in",
                 vec![
