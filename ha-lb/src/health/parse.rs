@@ -29,8 +29,6 @@ type Parsed = Result<Arc<dyn HealthCheck>, ConfigError>;
 /// All forms, for errors; in the order of the table of [`parse`].
 const FORMS: &[&str] = &[
     "tcp",
-    #[cfg(feature = "command")]
-    "command:/PROGRAM [ARGUMENT…]",
     #[cfg(feature = "http")]
     "http:/PATH",
     #[cfg(all(feature = "http", feature = "tls"))]
@@ -55,6 +53,8 @@ const FORMS: &[&str] = &[
     "galera[:writer|:donor|:writer+donor]@USER[:PASSWORD]",
     "smtp[:NAME]",
     "ldap[@NAME:PASSWORD]",
+    #[cfg(feature = "command")]
+    "command:/PROGRAM [ARGUMENT…]",
 ];
 
 /// Reads a check as flags and files name it.
@@ -62,7 +62,6 @@ const FORMS: &[&str] = &[
 /// | form | check | feature |
 /// |---|---|---|
 /// | `tcp` | a connection is accepted | |
-/// | `command:/PROGRAM [ARGUMENT…]` | a program ends with code 0; arguments are what spaces divide, HAProxy's if there are none | `command` |
 /// | `http:/PATH` | `GET` is answered with 200 to 399 | `http` |
 /// | `https:/PATH` | the same over TLS | `http`, `tls` |
 /// | `h2:/PATH` | the same by HTTP/2 in the clear, with prior knowledge | `http2` |
@@ -77,6 +76,7 @@ const FORMS: &[&str] = &[
 /// | `galera[:writer\|:donor\|:writer+donor]@USER[:PASSWORD]` | a Galera node is usable; not read-only; even as a donor | `mysql` |
 /// | `smtp[:NAME]` | a mail server answers `EHLO` of this name | |
 /// | `ldap[@NAME:PASSWORD]` | an anonymous bind, or one as this name | |
+/// | `command:/PROGRAM [ARGUMENT…]` | a program ends with code 0; arguments are what spaces divide, HAProxy's if there are none | `command` |
 ///
 /// What follows a password's colon is the password, whatever is in it. Logins are sent in the
 /// clear where the protocol has no better; the forms with TLS **do not verify certificates**, as
