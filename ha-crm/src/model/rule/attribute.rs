@@ -98,7 +98,7 @@ impl fmt::Display for ValueSource {
 /// A condition on an attribute of a node: Pacemaker's `expression`.
 ///
 /// If the attribute or the value is missing, only `ne` holds of the comparisons; if both are,
-/// only `eq` does.
+/// only `eq` does. An empty value that stands in the rule counts as missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", try_from = "RawExpression")]
 #[non_exhaustive]
@@ -211,7 +211,7 @@ impl AttributeExpression {
         let value = self.value.as_deref()?;
         let named = |lookup: Option<&'v dyn Lookup>| lookup?.value(value);
         match self.value_source {
-            ValueSource::Literal => Some(value),
+            ValueSource::Literal => Some(value).filter(|value| !value.is_empty()),
             ValueSource::Meta => named(facts.meta),
             ValueSource::Param => named(facts.parameters),
         }

@@ -91,9 +91,12 @@ const FIELDS: [&str; 11] = [
 
 /// The path of an element: its name with its id, or else with its place.
 fn path_of<S: RuleSource>(element: &S, parent: Option<&str>, place: usize) -> String {
-    let name: String = element.name().chars().take(40).collect();
+    let plain = |text: &str, most: usize| -> String {
+        text.chars().filter(|c| !c.is_control()).take(most).collect()
+    };
+    let name = plain(element.name(), 40);
     let own = match element.attribute("id") {
-        Some(id) => format!("{name}[{}]", id.chars().take(60).collect::<String>()),
+        Some(id) => format!("{name}[{}]", plain(id, 60)),
         None => format!("{name}[{place}]"),
     };
     parent.map_or(own.clone(), |parent| format!("{parent}.{own}"))

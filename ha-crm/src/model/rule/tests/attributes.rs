@@ -55,6 +55,10 @@ fn every_operation_and_type_compares_as_pacemaker_does() {
         (Some("5"), "x", [LESS, LESS, LESS, LESS, MORE]),
         (Some(""), "5", [LESS; 5]),
         (None, "5", ["000001"; 5]),
+        // An empty value in the rule is none; an empty attribute is one.
+        (Some("5"), "", ["000001"; 5]),
+        (Some(""), "", ["000001"; 5]),
+        (None, "", ["000010"; 5]),
         // By default equality is that of texts, order that of numbers.
         (Some("5x"), "5", ["001101", MORE, SAME, SAME, SAME]),
         (Some("05"), "5", ["001101", LESS, SAME, SAME, SAME]),
@@ -107,6 +111,10 @@ fn values_come_from_where_the_source_says() {
     assert!(judge(&full, "rack", Comparison::Eq, ValueSource::Meta));
     assert!(judge(&full, "fake", Comparison::Lt, ValueSource::Param));
     assert!(!judge(&full, "fake", Comparison::Eq, ValueSource::Literal));
+    // An empty parameter is a value, unlike an empty value in the rule.
+    let empty = BTreeMap::from([("none", "")]);
+    let both = Facts::at(WallTime::from_micros(0)).node(&empty).parameters(&empty);
+    assert!(judge(&both, "none", Comparison::Eq, ValueSource::Param));
     // What the resource does not have is missing: only `ne` holds, or `eq` if both are missing.
     for missing in [&facts, &full] {
         assert!(judge(missing, "rack", Comparison::Ne, ValueSource::Param));
