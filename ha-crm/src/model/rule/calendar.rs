@@ -84,7 +84,8 @@ pub(super) const fn week(days: i64) -> (i64, i64) {
     (year, (thursday - new_year(year)) / 7 + 1)
 }
 
-/// The moon's phase on a day in eighths, 0 (new) to 7, from the year's epact; right to a day or two.
+/// The moon's phase on a day in eighths, 0 (new) to 7, from the year's epact; right to a day or
+/// two.
 ///
 /// The golden number is the year's place in the cycle of 19 years after which the phases fall on
 /// the same days; the epact is the moon's age in days when the year begins. Six months of the moon

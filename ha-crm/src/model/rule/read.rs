@@ -58,7 +58,8 @@ pub trait RuleSource: Sized {
 ///     }
 /// }
 ///
-/// let date = Element("date_expression", vec![("operation", "gt"), ("start", "2005-13-01")], vec![]);
+/// let gt = vec![("operation", "gt"), ("start", "2005-13-01")];
+/// let date = Element("date_expression", gt, vec![]);
 /// let (rule, problems) = read(&Element("rule", vec![("id", "after")], vec![date]));
 /// assert_eq!(rule.conditions.len(), 1); // never holds
 /// assert!(problems[0].starts_with("rule[after].date_expression[0].start: \"2005-13-01\""));

@@ -208,7 +208,8 @@ fn the_next_change_is_the_true_one_where_it_is_near() {
         (r#"{"spec": {"weekdays": "6-7"}}"#, Some("2019-09-28")),
         (r#"{"spec": {"months": "2", "monthdays": "29"}}"#, Some("2020-02-29")),
         (
-            r#"{"spec": {"months": "2", "monthdays": "29", "hours": "3", "minutes": "4", "seconds": "5"}}"#,
+            r#"{"spec": {"months": "2", "monthdays": "29", "hours": "3", "minutes": "4",
+                "seconds": "5"}}"#,
             Some("2020-02-29 03:04:05"),
         ),
         (r#"{"spec": {"years": "2019"}}"#, Some("2020-01-01")),
@@ -291,7 +292,11 @@ proptest! {
         for sample in samples
             .iter()
             .flat_map(|(part, near)| {
-                #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a sample")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    clippy::cast_possible_truncation,
+                    reason = "a sample"
+                )]
                 let far = now + ((end - now) as f64 * part) as i64;
                 [far, now + near * 1_000_000, end - near * 1_000_000]
             })
@@ -307,7 +312,8 @@ proptest! {
     fn a_change_of_a_spec_that_is_near_is_a_true_one(spec in any_spec(), now in any_moment()) {
         let rule = Rule::new(Join::All, vec![Condition::Date(DateExpression::Spec(spec))]);
         let time = WallTime::from_micros(now * 1_000_000);
-        if let Some(next) = rule.next_change(time).filter(|next| next.as_micros() < (now + 86_400 * 30) * 1_000_000) {
+        let near = WallTime::from_micros((now + 86_400 * 30) * 1_000_000);
+        if let Some(next) = rule.next_change(time).filter(|next| *next < near) {
             let held = rule.holds(&Facts::at(time));
             prop_assert_ne!(rule.holds(&Facts::at(next)), held, "{} {}", spec, next);
         }
@@ -333,7 +339,11 @@ proptest! {
     }
 
     #[test]
-    fn spans_hold_what_lies_between_their_ends(from in 0..100_u32, to in 0..100_u32, number in 0..100_u32) {
+    fn spans_hold_what_lies_between_their_ends(
+        from in 0..100_u32,
+        to in 0..100_u32,
+        number in 0..100_u32,
+    ) {
         let has = |text: &str| text.parse::<Span>().unwrap().contains(i64::from(number));
         prop_assert_eq!(has(&format!("{from}-{to}")), (from..=to).contains(&number));
         prop_assert_eq!(has(&format!("{from}-")), number >= from);
@@ -347,7 +357,8 @@ proptest! {
         let period = Period { years, months, weeks, days, hours, minutes, seconds };
         let start = Moment::of(WallTime::from_micros(start));
         let range = DateExpression::InRange(DateRange::lasting(start, period));
-        let spec = DateExpression::Spec(DateSpec { moon: Some(Span::one(3)), ..DateSpec::default() });
+        let moon = Some(Span::one(3));
+        let spec = DateExpression::Spec(DateSpec { moon, ..DateSpec::default() });
         for date in [range, spec] {
             let rule = Rule::new(Join::Any, vec![Condition::Date(date)]);
             let now = WallTime::from_micros(micros);

@@ -125,8 +125,18 @@ fn resources_match_by_the_parts_of_the_agent_that_are_given() {
 
 #[test]
 fn a_configuration_comes_back_as_it_was_written() {
-    let text = r#"{"id":"r","join":"any","conditions":[{"attribute":{"attribute":"a","operation":"gte","value":"1.2","type":"version"}},{"attribute":{"attribute":"b","operation":"eq","value":"rack","value-source":"meta"}},{"date":{"in-range":{"start":"2024-02-29T00:00:00Z","duration":{"months":1}}}},{"date":{"spec":{"hours":"9-16","weekdays":"-5"}}},{"operation":{"name":"monitor","interval":"10s"}},{"resource":{"class":"ocf","type":"Dummy"}},{"rule":{"join":"all","conditions":[]}}]}"#;
-    let rule: Rule = serde_json::from_str(text).unwrap();
+    let text = [
+        r#"{"id":"r","join":"any","conditions":["#,
+        r#"{"attribute":{"attribute":"a","operation":"gte","value":"1.2","type":"version"}},"#,
+        r#"{"attribute":{"attribute":"b","operation":"eq","value":"rack","value-source":"meta"}},"#,
+        r#"{"date":{"in-range":{"start":"2024-02-29T00:00:00Z","duration":{"months":1}}}},"#,
+        r#"{"date":{"spec":{"hours":"9-16","weekdays":"-5"}}},"#,
+        r#"{"operation":{"name":"monitor","interval":"10s"}},"#,
+        r#"{"resource":{"class":"ocf","type":"Dummy"}},"#,
+        r#"{"rule":{"join":"all","conditions":[]}}]}"#,
+    ]
+    .concat();
+    let rule: Rule = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&rule).unwrap(), text);
 }
 
