@@ -7,6 +7,7 @@ mod group;
 mod operation;
 mod options;
 mod resource;
+pub mod rule;
 mod score;
 pub(crate) mod span;
 mod state;

@@ -1,6 +1,6 @@
 //! Two hosts share an address; the one that holds it loses its power; what do clients notice?
 //!
-//! Run it with `cargo run -p ha-lab --example failover`, as root or as anybody. It prints, with
+//! Run it with `cargo run -p ha-lab --example power_loss`, as root or as anybody. It prints, with
 //! other numbers:
 //!
 //! ```text

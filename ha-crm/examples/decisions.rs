@@ -1,6 +1,6 @@
 //! Walks through a failover, decision by decision, and asks why.
 //!
-//! Run: `cargo run -p ha-crm --example failover`
+//! Run: `cargo run -p ha-crm --example decisions`
 //! The last line is `db: n1 -> n2, started only after n1 was fenced`.
 #![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 

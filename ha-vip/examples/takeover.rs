@@ -1,6 +1,6 @@
 //! Two virtual routers, one network, no privileges: what a failover looks like from inside.
 //!
-//! Run: `cargo run -p ha-vip --example failover`. It simulates, and prints:
+//! Run: `cargo run -p ha-vip --example takeover`. It simulates, and prints:
 //!
 //! ```text
 //!     0 ms  a and b start
