@@ -8,6 +8,7 @@ use super::note::{Place, Remark};
 use super::reader::{Reader, Xml, elements};
 use super::value::CibValue;
 use crate::model::Score;
+use crate::model::rule::{self, Rule, RuleSource};
 
 /// How deep a rule may be.
 const MAX_DEPTH: usize = 32;
@@ -33,6 +34,13 @@ impl RuleElement {
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
+    /// The rule that can be asked, and what is wrong with it, each as path, value and what is
+    /// allowed; what cannot be read never holds.
+    #[must_use]
+    pub fn rule(&self) -> (Rule, Vec<String>) {
+        rule::read(self)
     }
 
     /// Reads a rule, or the one it refers to.
@@ -82,6 +90,23 @@ impl RuleElement {
             element.children.extend(read);
         }
         Some(Arc::new(element))
+    }
+}
+
+impl RuleSource for RuleElement {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn attribute(&self, name: &str) -> Option<&str> {
+        self.attribute(name)
+    }
+
+    fn children<'a>(&'a self) -> impl Iterator<Item = &'a Self>
+    where
+        Self: 'a,
+    {
+        self.children.iter().map(|child| &**child)
     }
 }
 

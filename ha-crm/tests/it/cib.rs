@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ha_crm::cib::{Cib, Remark};
+use ha_crm::cib::{Cib, CibConstraint, Remark, RuleElement};
 
 /// Where a corpus of CIBs may lie; it does not come with the source.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/pacemaker-scheduler/cases");
@@ -35,6 +35,20 @@ fn kind(what: &Remark) -> &'static str {
     }
 }
 
+/// The rules of locations and of the cluster's options.
+fn rules(cib: &Cib) -> Vec<&RuleElement> {
+    let mut rules: Vec<&RuleElement> = Vec::new();
+    for constraint in &cib.constraints {
+        if let CibConstraint::Location(location) = constraint {
+            rules.extend(location.rules.iter().map(|rule| &*rule.rule));
+        }
+    }
+    let defaults = cib.resource_defaults.iter().chain(&cib.operation_defaults);
+    let sets = cib.options.iter().chain(defaults);
+    rules.extend(sets.flat_map(|set| set.rules.iter().map(|rule| &**rule)));
+    rules
+}
+
 #[test]
 fn every_configuration_of_the_corpus_is_read() {
     let Ok(folder) = fs::read_dir(Path::new(CORPUS)) else {
@@ -52,6 +66,10 @@ fn every_configuration_of_the_corpus_is_read() {
         let (cib, notes) = Cib::parse(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         assert!(!cib.nodes.is_empty() || !cib.node_states.is_empty(), "{path:?}");
         read += 1;
+        for rule in rules(&cib) {
+            let (_, problems) = rule.rule();
+            assert!(problems.is_empty(), "{path:?}: {problems:?}");
+        }
         for note in notes {
             let last = note.place.path.rsplit('/').next().unwrap_or_default();
             let last = last.split('[').next().unwrap_or_default();
