@@ -63,7 +63,8 @@
 //!
 //! Placement by the same scores, but stickiness is 100 by default, and a configuration that cannot
 //! keep its guarantees is refused rather than run. Groups, colocations, orders, failure counts and
-//! probes are there; clones, promotion, rules, tickets, utilization, remote nodes and bundles are
+//! probes are there. Pacemaker's configurations can be read (`cib`), and its rules asked
+//! ([`model::rule`]), but decisions do not go by them yet: clones, promotion, rules, tickets, utilization, remote nodes and bundles are
 //! not.
 
 #![forbid(unsafe_code)]

@@ -36,7 +36,7 @@ pub struct NodeState {
     pub shutdown: Option<Presence>,
     /// Its passing attributes.
     pub attributes: Vec<Arc<AttributeSet>>,
-    /// What it has to offer for now.
+    /// Its capacities that are forgotten when it leaves (`transient` utilization).
     pub utilization: Vec<Arc<AttributeSet>>,
     /// What was done on it, by resource.
     pub resources: Vec<ResourceHistory>,

@@ -53,7 +53,7 @@ pub enum CallError<C: Error + 'static, S: Error + 'static> {
         #[source]
         error: S,
     },
-    /// All endpoints have failed a moment ago, and are left alone for now.
+    /// All endpoints have failed a moment ago, and are left alone until `retry_in` has passed.
     #[error(
         "cannot send the request: all endpoints could not be reached a moment ago, {endpoint} \
          because: {why}; it is tried again in {retry_in:?}"
