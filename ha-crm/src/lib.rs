@@ -72,6 +72,8 @@
 #[cfg(feature = "vip")]
 pub mod address;
 #[cfg(feature = "cib")]
+pub mod check;
+#[cfg(feature = "cib")]
 pub mod cib;
 mod cluster;
 #[cfg(feature = "tokio")]
