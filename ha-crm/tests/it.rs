@@ -5,6 +5,9 @@
 #[path = "it/address.rs"]
 mod address;
 #[cfg(feature = "cib")]
+#[path = "it/check.rs"]
+mod check;
+#[cfg(feature = "cib")]
 #[path = "it/cib.rs"]
 mod cib;
 #[path = "it/cluster/mod.rs"]

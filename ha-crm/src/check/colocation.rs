@@ -10,6 +10,8 @@ use ha_core::role::Role;
 
 use super::finding::{FindingKind, Findings, list, quote};
 use super::graph::Graph;
+use super::location::Bans;
+use super::nowhere;
 use super::scene::{Item, ItemKind, Scene};
 use crate::cib::{CibConstraint, CibValue, Colocation};
 use crate::model::Score;
@@ -19,10 +21,10 @@ const MAX_STEPS: usize = 4_000_000;
 /// Sets of which more pairs are kept apart are passed over.
 const MAX_PAIRS: usize = 1000;
 
-type Label = Option<usize>;
+pub(super) type Label = Option<usize>;
 
 /// The vertices of a resource: whatever its role, promoted, unpromoted.
-const SLOTS: usize = 3;
+pub(super) const SLOTS: usize = 3;
 
 struct Walk<'s, 'a> {
     scene: &'s Scene<'a>,
@@ -31,7 +33,8 @@ struct Walk<'s, 'a> {
     apart: Vec<(usize, usize, usize)>,
 }
 
-pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
+/// Checks colocations; `bans` are the nodes on which resources must not be.
+pub(super) fn check(scene: &Scene<'_>, bans: &Bans<'_>, findings: &mut Findings) {
     let graph = Graph::new(scene.items.len() * SLOTS);
     let mut walk = Walk { scene, graph, apart: Vec::new() };
     for (index, item) in scene.items.iter().enumerate() {
@@ -42,19 +45,18 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     for (number, constraint) in scene.cib.constraints.iter().enumerate() {
         match constraint {
             CibConstraint::Colocation(colocation) => walk.colocation(number, colocation),
-            CibConstraint::Location(_)
-            | CibConstraint::Order(_)
-            | CibConstraint::Ticket(_) => {}
+            CibConstraint::Location(_) | CibConstraint::Order(_) | CibConstraint::Ticket(_) => {}
         }
     }
     walk.loops(findings);
     walk.contradictions(findings);
+    nowhere::check(scene, &walk.graph, bans, findings);
 }
 
 impl<'a> Walk<'_, 'a> {
     /// Each member of a group is with the one before.
     fn group(&mut self, item: &Item<'a>) {
-        let together = self.scene.own_meta(item, "collocated").and_then(bool::read) != Some(false);
+        let together = item.own_meta("collocated").and_then(bool::read) != Some(false);
         if item.kind == ItemKind::Group && together {
             for pair in item.children.windows(2) {
                 if let [before, after] = pair {
@@ -184,27 +186,15 @@ impl<'a> Walk<'_, 'a> {
             if names.len() < 2 {
                 continue;
             }
-            let what = format!("each must be with the next, in a circle, so none is placed first: \
-                 {}", list(names.into_iter()));
+            let what = format!(
+                "each must be with the next, in a circle, so none is placed first: \
+                 {}",
+                list(names.into_iter())
+            );
             let remedy = "let one of them depend on no other".to_owned();
             let place = constraint.place().clone();
             findings.warn(FindingKind::ColocationLoop, place, what, remedy);
         }
-    }
-
-    /// All that leads to a vertex, and itself; `None` if that is too far.
-    fn reach(&self, graph: &Graph<Label>, start: usize, steps: &mut usize) -> Option<BTreeSet<usize>> {
-        let mut found = BTreeSet::from([start]);
-        let mut open = vec![start];
-        while let Some(vertex) = open.pop() {
-            for (next, _) in graph.from(vertex) {
-                *steps = steps.checked_sub(1)?;
-                if found.insert(*next) {
-                    open.push(*next);
-                }
-            }
-        }
-        Some(found)
     }
 
     /// Who must be with both of two that are kept apart can run nowhere.
@@ -213,8 +203,8 @@ impl<'a> Walk<'_, 'a> {
         let mut steps = MAX_STEPS;
         let mut told: BTreeSet<(usize, usize)> = BTreeSet::new();
         for (one, other, number) in &self.apart {
-            let Some(with_one) = self.reach(&turned, *one, &mut steps) else { return };
-            let Some(with_other) = self.reach(&turned, *other, &mut steps) else { return };
+            let Some(with_one) = reach(&turned, *one, &mut steps) else { return };
+            let Some(with_other) = reach(&turned, *other, &mut steps) else { return };
             let both = || with_one.intersection(&with_other).copied();
             let own = [*one, *other].into_iter().find(|own| both().any(|both| both == *own));
             let Some(victim) = own.or_else(|| both().find(|both| self.name(*both).is_some()))
@@ -247,14 +237,39 @@ impl<'a> Walk<'_, 'a> {
         let reasons = list(reasons.map(|constraint| &**constraint.id()));
         let by = if reasons.is_empty() { "its group".to_owned() } else { reasons };
         let what = if victim == one || victim == other {
-            format!("{} and {} are kept apart with -INFINITY, but must be together ({by}), so {} \
-                 can run nowhere", name(one), name(other), name(victim))
+            format!(
+                "{} and {} are kept apart with -INFINITY, but must be together ({by}), so {} \
+                 can run nowhere",
+                name(one),
+                name(other),
+                name(victim)
+            )
         } else {
-            format!("{} and {} are kept apart with -INFINITY, but {} must be with both ({by}), so \
-                 it can run nowhere", name(one), name(other), name(victim))
+            format!(
+                "{} and {} are kept apart with -INFINITY, but {} must be with both ({by}), so \
+                 it can run nowhere",
+                name(one),
+                name(other),
+                name(victim)
+            )
         };
         let remedy = "take one of them out, or give it a finite score".to_owned();
         let kind = FindingKind::ColocationContradiction;
         findings.error(kind, constraint.place().clone(), what, remedy);
     }
+}
+
+/// All that leads to a vertex, and itself; `None` if that is too far.
+fn reach(graph: &Graph<Label>, start: usize, steps: &mut usize) -> Option<BTreeSet<usize>> {
+    let mut found = BTreeSet::from([start]);
+    let mut open = vec![start];
+    while let Some(vertex) = open.pop() {
+        for (next, _) in graph.from(vertex) {
+            *steps = steps.checked_sub(1)?;
+            if found.insert(*next) {
+                open.push(*next);
+            }
+        }
+    }
+    Some(found)
 }

@@ -49,7 +49,8 @@ fn switch(scene: &Scene<'_>, is_bare: bool, findings: &mut Findings) {
         let has_watchdog = scene.flag("have-watchdog") || watchdog.is_some_and(|text| text != "0");
         if is_bare && !has_watchdog {
             let what = "fencing-enabled is true, but there is no fence device, so no resource is \
-                 started".to_owned();
+                 started"
+                .to_owned();
             let remedy = "add a primitive of the class stonith".to_owned();
             findings.warn(FindingKind::NoFenceDevice, place(), what, remedy);
         }
@@ -60,34 +61,39 @@ fn switch(scene: &Scene<'_>, is_bare: bool, findings: &mut Findings) {
         let outer = item.parent.and_then(|parent| scene.item(parent));
         let is_plain = |item: &Item<'_>| {
             item.parent.is_none()
-                && matches!(item.kind, super::scene::ItemKind::Group
-                    | super::scene::ItemKind::Primitive)
+                && matches!(
+                    item.kind,
+                    super::scene::ItemKind::Group | super::scene::ItemKind::Primitive
+                )
         };
         is_plain(outer.unwrap_or(item)) && !scene.is_fence_device(item)
     });
     let mut plain = plain.peekable();
     if plain.peek().is_some() && scene.nodes.len() > 1 {
         let names = list(plain.map(|item| item.id));
-        let what = format!("fencing-enabled is false, so nothing but luck keeps these from running \
-             twice when a node is lost: {names}");
+        let what = format!(
+            "fencing-enabled is false, so nothing but luck keeps these from running \
+             twice when a node is lost: {names}"
+        );
         let remedy = "switch it on where running twice does harm".to_owned();
         findings.hint(FindingKind::FencingDisabled, place(), what, remedy);
     }
     let policy = scene.option("no-quorum-policy").unwrap_or_default();
     if policy.trim().eq_ignore_ascii_case("ignore") && scene.nodes.len() > 1 {
         let what = "no-quorum-policy is \"ignore\" and fencing is off, so each part of a cluster \
-             that falls apart runs all".to_owned();
+             that falls apart runs all"
+            .to_owned();
         let remedy = "use stop, or switch fencing on".to_owned();
-        findings.hint(FindingKind::NoQuorum, option_place(scene, &["no-quorum-policy"]), what,
-            remedy);
+        findings.hint(
+            FindingKind::NoQuorum,
+            option_place(scene, &["no-quorum-policy"]),
+            what,
+            remedy,
+        );
     }
 }
 
-fn index(
-    level: &FencingLevel,
-    seen: &mut BTreeMap<(String, u32), Place>,
-    findings: &mut Findings,
-) {
+fn index(level: &FencingLevel, seen: &mut BTreeMap<(String, u32), Place>, findings: &mut Findings) {
     // One that cannot be read is told of already.
     let Some(index) = level.index else { return };
     let place = level.place.attribute("index");
@@ -135,8 +141,8 @@ fn devices(
         let (what, remedy) = if is_other {
             (format!("{} is no fence device", quote(name)), "name one of class stonith".to_owned())
         } else {
-            let what = format!("there is no fence device {}, so the level always fails",
-                quote(name));
+            let what =
+                format!("there is no fence device {}, so the level always fails", quote(name));
             let known = || format!("devices are {}", list(devices.keys().copied()));
             let near = near().map(|near| format!("did you mean {near}?"));
             (what, near.unwrap_or_else(known))
@@ -166,8 +172,12 @@ fn target(
             continue;
         };
         if !hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
-            let what = format!("the device {} is for {} alone, not for {}", quote(device),
-                list(hosts.iter().copied()), quote(name));
+            let what = format!(
+                "the device {} is for {} alone, not for {}",
+                quote(device),
+                list(hosts.iter().copied()),
+                quote(name)
+            );
             let remedy = "add the node to pcmk_host_list or pcmk_host_map of the device".to_owned();
             let place = level.place.attribute("devices");
             findings.warn(FindingKind::FencingLevel, place, what, remedy);

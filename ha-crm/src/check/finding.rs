@@ -263,7 +263,9 @@ pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
         text.push_str(&quote(name));
     }
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        text.push_str(" and ");
+        text.push_str(&more.to_string());
+        text.push_str(" more");
     }
     text
 }

@@ -41,7 +41,11 @@ struct Walk<'s, 'a> {
     is_symmetric: bool,
 }
 
-pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
+/// Nodes from which a resource is banned for certain.
+pub(super) type Bans<'a> = BTreeMap<usize, BTreeSet<&'a str>>;
+
+/// Checks locations; returns which resources must not be where.
+pub(super) fn check<'a>(scene: &Scene<'a>, findings: &mut Findings) -> Bans<'a> {
     let mut walk = Walk {
         scene,
         nodes: scene.nodes.iter().map(|node| (*node, Attributes::new())).collect(),
@@ -57,13 +61,13 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
                 scores(location, findings);
                 walk.location(number, location);
             }
-            CibConstraint::Colocation(_)
-            | CibConstraint::Order(_)
-            | CibConstraint::Ticket(_) => {}
+            CibConstraint::Colocation(_) | CibConstraint::Order(_) | CibConstraint::Ticket(_) => {}
         }
     }
     walk.contradictions(findings);
     walk.nowhere(findings);
+    let bans = walk.sites.into_iter().filter(|(_, sites)| !sites.banned.is_empty());
+    bans.map(|(item, sites)| (item, sites.banned.into_keys().collect())).collect()
 }
 
 /// Scores in two places.
@@ -95,8 +99,19 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
+        // What may change while the cluster runs is not judged by.
+        for state in &self.scene.cib.node_states {
+            for set in state.attributes.iter().filter(|set| self.scene.spend(set.pairs.len())) {
+                for pair in &set.pairs {
+                    self.lasting.remove(&*pair.name);
+                }
+            }
+        }
         for (name, known) in &mut self.nodes {
+            // Those that are not listed are remote nodes by their resource, or guests.
+            let kind = if self.scene.find(name).is_some() { "remote" } else { "container" };
             known.entry("#uname").or_insert(name);
+            known.entry("#kind").or_insert(kind);
         }
     }
 
@@ -236,9 +251,14 @@ impl<'a> Walk<'_, 'a> {
             };
             let Some(item) = self.scene.item(*index) else { continue };
             let last = if with.place().spot < without.place().spot { without } else { with };
-            let what = format!("{} is to be on {} with INFINITY ({}) and with -INFINITY ({}), of \
-                 which the latter wins", quote(item.id), quote(node), quote(with.id()),
-                quote(without.id()));
+            let what = format!(
+                "{} is to be on {} with INFINITY ({}) and with -INFINITY ({}), of \
+                 which the latter wins",
+                quote(item.id),
+                quote(node),
+                quote(with.id()),
+                quote(without.id())
+            );
             let remedy = "take one of them out".to_owned();
             let kind = FindingKind::LocationContradiction;
             findings.error(kind, last.place().clone(), what, remedy);
@@ -269,27 +289,28 @@ impl<'a> Walk<'_, 'a> {
 
     fn nowhere_one(&self, item: &Item<'a>, parts: &[usize], findings: &mut Findings) {
         let sites = || parts.iter().filter_map(|part| self.sites.get(part));
-        let is_stopped = self.scene.meta(item, "target-role").and_then(Role::read)
-            == Some(Role::Stopped);
-        let is_apart = self.scene.own_meta(item, "collocated").and_then(bool::read) == Some(false);
+        let is_stopped =
+            self.scene.meta(item, "target-role").and_then(Role::read) == Some(Role::Stopped);
+        let is_apart = item.own_meta("collocated").and_then(bool::read) == Some(false);
         if is_stopped || is_apart {
             return;
         }
-        let has_nothing = !self.is_symmetric && sites().all(|site| {
-            site.allowed.is_empty() && !site.is_open
-        });
+        let has_nothing =
+            !self.is_symmetric && sites().all(|site| site.allowed.is_empty() && !site.is_open);
         if has_nothing {
             if self.scene.is_fence_device(item) {
                 return;
             }
-            let what = format!("symmetric-cluster is false, and no location allows {} a node",
-                quote(item.id));
+            let what = format!(
+                "symmetric-cluster is false, and no location allows {} a node",
+                quote(item.id)
+            );
             let remedy = "add a location for each node that it may run on".to_owned();
             findings.warn(FindingKind::BannedEverywhere, item.place.clone(), what, remedy);
             return;
         }
-        let banned = |node: &&str| sites().any(|site| site.banned.contains_key(node));
-        if sites().all(|site| site.banned.is_empty()) || !self.nodes.keys().all(|n| banned(&n)) {
+        let banned = |node: &&'a str| sites().any(|site| site.banned.contains_key(node));
+        if sites().all(|site| site.banned.is_empty()) || !self.nodes.keys().all(banned) {
             return;
         }
         let numbers: BTreeSet<usize> =

@@ -28,6 +28,7 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     }
     monitors(scene, findings);
     slow(scene, findings);
+    promoted(scene, findings);
 }
 
 /// An attribute of an operation that may also be one of its meta-attributes.
@@ -52,14 +53,11 @@ fn one(scene: &Scene<'_>, item: Option<&Item<'_>>, operation: &Operation, into: 
     if !OPERATIONS.contains(&name) && !is_device {
         let what = format!("no operation {} is known", quote(name));
         let place = operation.place.attribute("name");
-        match nearest(name, OPERATIONS.iter().copied()) {
-            Some(near) => {
-                into.warn(FindingKind::UnknownName, place, what, format!("did you mean {near}?"));
-            }
-            None => {
-                let remedy = "leave it if the agent has such an operation".to_owned();
-                into.hint(FindingKind::UnknownName, place, what, remedy);
-            }
+        if let Some(near) = nearest(name, OPERATIONS.iter().copied()) {
+            into.warn(FindingKind::UnknownName, place, what, format!("did you mean {near}?"));
+        } else {
+            let remedy = "leave it if the agent has such an operation".to_owned();
+            into.hint(FindingKind::UnknownName, place, what, remedy);
         }
     }
     timeout(scene, operation, into);
@@ -69,8 +67,11 @@ fn one(scene: &Scene<'_>, item: Option<&Item<'_>>, operation: &Operation, into: 
     if let (Some(role @ (Role::Promoted | Role::Unpromoted)), false) = (role, has_roles)
         && name == "monitor"
     {
-        let what = format!("it is for the role {}, but the resource is not promotable, so \
-             it is never done", super::role_name(role));
+        let what = format!(
+            "it is for the role {}, but the resource is not promotable, so \
+             it is never done",
+            super::role_name(role)
+        );
         let remedy = "take the role out, or make the clone promotable".to_owned();
         into.warn(FindingKind::Role, operation.place.attribute("role"), what, remedy);
     }
@@ -90,8 +91,10 @@ fn timeout(scene: &Scene<'_>, operation: &Operation, into: &mut Findings) {
     if let (Some(limit), "stop") = (limit, name)
         && timeout > limit
     {
-        let what = format!("the timeout {timeout:?} is longer than shutdown-escalation \
-             ({limit:?}), so a node that is shut down may be given up while it stops");
+        let what = format!(
+            "the timeout {timeout:?} is longer than shutdown-escalation \
+             ({limit:?}), so a node that is shut down may be given up while it stops"
+        );
         let remedy = "lower the timeout, or raise shutdown-escalation".to_owned();
         into.warn(FindingKind::Timeout, place, what, remedy);
     }
@@ -103,8 +106,10 @@ fn on_fail(scene: &Scene<'_>, operation: &Operation, into: &mut Findings) {
     let place = operation.place.attribute("on-fail");
     match on_fail {
         OnFail::Fence if !scene.has_fencing() => {
-            let what = format!("a failed {name} is to fence the node (\"fence\"), but \
-                 fencing-enabled is false");
+            let what = format!(
+                "a failed {name} is to fence the node (\"fence\"), but \
+                 fencing-enabled is false"
+            );
             let remedy = "switch fencing on, or choose another on-fail".to_owned();
             into.warn(FindingKind::FencingNeeded, place, what, remedy);
         }
@@ -129,6 +134,35 @@ fn on_fail(scene: &Scene<'_>, operation: &Operation, into: &mut Findings) {
     }
 }
 
+/// Promotable resources that are watched, but not where they are promoted: said once.
+fn promoted(scene: &Scene<'_>, into: &mut Findings) {
+    let monitors = |item: &Item<'_>, is_right: fn(Option<Role>) -> bool| {
+        let own = item.primitive.into_iter();
+        let template = own.clone().filter_map(|primitive| scene.template(primitive));
+        let mut lists = own.chain(template).flat_map(|primitive| &primitive.operations);
+        lists.any(|list| {
+            scene.spend(list.operations.len())
+                && list.operations.iter().any(|operation| {
+                    &*operation.name == "monitor"
+                        && is_right(meta(operation, operation.role, "role"))
+                })
+        })
+    };
+    let is_promoted = |role: Option<Role>| role == Some(Role::Promoted);
+    let unwatched = scene.items.iter().filter(|item| {
+        item.is_promotable && monitors(item, |_| true) && !monitors(item, is_promoted)
+    });
+    let unwatched: Vec<&Item<'_>> = unwatched.collect();
+    let Some(first) = unwatched.first() else { return };
+    let what = format!(
+        "these are promotable, but no monitor is for the role Promoted, so a \
+         promoted copy is not watched: {}",
+        list(unwatched.iter().map(|item| item.id))
+    );
+    let remedy = "add a monitor with role=\"Promoted\" and an interval of its own".to_owned();
+    into.hint(FindingKind::NoMonitor, first.place.clone(), what, remedy);
+}
+
 /// Monitors that may take longer than their interval, which is common: said once.
 fn slow(scene: &Scene<'_>, into: &mut Findings) {
     let mut seen = BTreeSet::new();
@@ -142,8 +176,10 @@ fn slow(scene: &Scene<'_>, into: &mut Findings) {
     let slow: Vec<&Operation> = slow.collect();
     let Some(first) = slow.first() else { return };
     let names = list(slow.iter().map(|operation| operation.id.as_deref().unwrap_or("")));
-    let what = format!("the timeouts of these are longer than their intervals, so one that hangs \
-         delays the next: {names}");
+    let what = format!(
+        "the timeouts of these are longer than their intervals, so one that hangs \
+         delays the next: {names}"
+    );
     let remedy = "nothing, if the agents are slow at worst".to_owned();
     into.hint(FindingKind::Timeout, first.place.attribute("timeout"), what, remedy);
 }
@@ -159,8 +195,10 @@ fn twice(operations: &Operations, into: &mut Findings) {
             continue;
         };
         let place = operation.place.clone();
-        let what = format!("there is {name} with the interval {interval:?} already ({})",
-            first.place.spot);
+        let what = format!(
+            "there is {name} with the interval {interval:?} already ({})",
+            first.place.spot
+        );
         let kind = FindingKind::DuplicateOperation;
         if *first_role == role {
             into.error(kind, place, what, "take one out, or give them other intervals".to_owned());

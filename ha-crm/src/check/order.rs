@@ -35,7 +35,7 @@ const fn end(item: usize, action: OrderAction) -> usize {
 pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     let mut graph: Graph<Label> = Graph::new(scene.items.len() * 8);
     for (index, item) in scene.items.iter().enumerate() {
-        inner(scene, index, item, &mut graph);
+        inner(index, item, &mut graph);
     }
     let orders = || {
         scene.cib.constraints.iter().enumerate().filter_map(|(number, one)| match one {
@@ -64,9 +64,9 @@ fn is_mandatory(order: &Order) -> bool {
 }
 
 /// What the structure of a resource says by itself.
-fn inner(scene: &Scene<'_>, index: usize, item: &Item<'_>, graph: &mut Graph<Label>) {
+fn inner(index: usize, item: &Item<'_>, graph: &mut Graph<Label>) {
     let is_ordered = item.kind == ItemKind::Group
-        && scene.own_meta(item, "ordered").and_then(bool::read) != Some(false);
+        && item.own_meta("ordered").and_then(bool::read) != Some(false);
     for action in ACTIONS {
         graph.add(begin(index, action), end(index, action), None);
         let mut before = begin(index, action);
@@ -193,8 +193,11 @@ fn circles(scene: &Scene<'_>, graph: &Graph<Label>, findings: &mut Findings) {
         let ids: std::collections::BTreeSet<usize> = ids.flatten().collect();
         let ids = ids.iter().filter_map(|number| scene.cib.constraints.get(*number));
         let ids = list(ids.map(|constraint| &**constraint.id()));
-        let what = format!("each waits for the one before, in a circle, so none is ever started: \
-             {}", list(names.into_iter()));
+        let what = format!(
+            "each waits for the one before, in a circle, so none is ever started: \
+             {}",
+            list(names.into_iter())
+        );
         let remedy = format!("take one of these orders out, or make it Optional: {ids}");
         findings.error(FindingKind::OrderLoop, constraint.place().clone(), what, remedy);
     }

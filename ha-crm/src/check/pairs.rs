@@ -73,7 +73,7 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
             CibResource::Primitive(_) => {}
         }
     }
-    for item in scene.items.iter() {
+    for item in &scene.items {
         let in_clone = item.parent.and_then(|parent| scene.item(parent));
         let in_clone = in_clone.is_some_and(|parent| parent.kind != ItemKind::Group);
         // What is on the inside of a clone was often written for the clone, and is taken as such.
@@ -129,8 +129,11 @@ impl Walk<'_> {
         let names = owner.table().iter().filter(|known| !known.is_gone);
         let names = names.flat_map(|known| known.former.iter().copied().chain([known.name]));
         let value = quote(pair.value.as_deref().unwrap_or_default());
-        let what = format!("no {} {} is known, so its value {value} has no effect", owner.what(),
-            quote(name));
+        let what = format!(
+            "no {} {} is known, so its value {value} has no effect",
+            owner.what(),
+            quote(name)
+        );
         match nearest(name, names) {
             Some(near) => {
                 let remedy = format!("did you mean {near}?");
@@ -167,7 +170,8 @@ impl Walk<'_> {
             self.findings.hint(FindingKind::Value, place(), what, "leave out the fraction".into());
             return;
         }
-        let default = known.default.map(|default| format!(": {default}")).unwrap_or_default();
+        let default = known.default.map(|default| format!(", and {default} is used"));
+        let default = default.unwrap_or_default();
         let what = format!("{}: {}{default}", known.name, unread(value));
         self.findings.error(FindingKind::Value, place(), what, remedy);
     }

@@ -20,7 +20,7 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
         CibConstraint::Ticket(one) => one.ticket.as_deref(),
         CibConstraint::Colocation(_) | CibConstraint::Location(_) | CibConstraint::Order(_) => None,
     });
-    let mut names = Names {
+    let mut walk = Names {
         scene,
         attributes: sets.flat_map(|set| &set.pairs).map(|pair| &*pair.name).collect(),
         seen_tickets: cib.ticket_states.iter().map(|state| &*state.id).collect(),
@@ -28,10 +28,10 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
         findings,
     };
     for constraint in &scene.cib.constraints {
-        names.constraint(constraint);
+        walk.constraint(constraint);
     }
-    names.templates();
-    names.tags();
+    walk.templates();
+    walk.tags();
 }
 
 struct Names<'s, 'a, 'f> {
@@ -89,8 +89,11 @@ impl Names<'_, '_, '_> {
     fn resource(&mut self, place: &Place, attribute: &str, name: Option<&Arc<str>>) {
         let Some(name) = name.filter(|name| !self.scene.is_resource(name)) else { return };
         let near = self.near(name);
-        let what = format!("no resource, template or tag has the id {}, so the constraint has no \
-             effect", quote(name));
+        let what = format!(
+            "no resource, template or tag has the id {}, so the constraint has no \
+             effect",
+            quote(name)
+        );
         let kind = FindingKind::UnknownResource;
         self.findings.error(kind, place.attribute(attribute), what, near);
     }
@@ -110,8 +113,10 @@ impl Names<'_, '_, '_> {
         if let [only] = sets
             && only.members.len() == 1
         {
-            let what = format!("the only set has one member, {}, so it joins nothing",
-                list(only.members.iter().map(|name| &**name)));
+            let what = format!(
+                "the only set has one member, {}, so it joins nothing",
+                list(only.members.iter().map(|name| &**name))
+            );
             let remedy = "add members or another set, or take it out".to_owned();
             self.findings.hint(FindingKind::SetSize, place.clone(), what, remedy);
         }
@@ -126,8 +131,7 @@ impl Names<'_, '_, '_> {
             }
             for name in &set.members {
                 if !self.scene.is_resource(name) {
-                    let what =
-                        format!("no resource, template or tag has the id {}", quote(name));
+                    let what = format!("no resource, template or tag has the id {}", quote(name));
                     let (kind, near) = (FindingKind::UnknownResource, self.near(name));
                     self.findings.error(kind, member(set, name), what, near);
                 }
@@ -146,8 +150,11 @@ impl Names<'_, '_, '_> {
     ) {
         let Some(role @ (Role::Promoted | Role::Unpromoted)) = role else { return };
         let Some(name) = name.filter(|name| self.is_plain(name)) else { return };
-        let what = format!("{} is not promotable, so it never has the role {}", quote(name),
-            super::role_name(role));
+        let what = format!(
+            "{} is not promotable, so it never has the role {}",
+            quote(name),
+            super::role_name(role)
+        );
         let remedy = "take the role out, or make it a clone with promotable=true".to_owned();
         self.findings.warn(FindingKind::Role, place.attribute(attribute), what, remedy);
     }
@@ -186,8 +193,8 @@ impl Names<'_, '_, '_> {
     fn attribute(&mut self, place: &Place, name: Option<&Arc<str>>) {
         let Some(name) = name.filter(|name| !name.starts_with('#')) else { return };
         if !self.attributes.contains(&**name) {
-            let what = format!("no node has an attribute {}, so all nodes count as alike",
-                quote(name));
+            let what =
+                format!("no node has an attribute {}, so all nodes count as alike", quote(name));
             let remedy = "give it to the nodes, or mend its name".to_owned();
             let (kind, place) = (FindingKind::UnknownName, place.attribute("node-attribute"));
             self.findings.warn(kind, place, what, remedy);
@@ -201,7 +208,9 @@ impl Names<'_, '_, '_> {
         if !self.scene.spend(self.seen_tickets.len()) {
             return;
         }
-        if let Some(near) = nearest(name, self.seen_tickets.difference(&self.named_tickets).copied()) {
+        if let Some(near) =
+            nearest(name, self.seen_tickets.difference(&self.named_tickets).copied())
+        {
             let what = format!("no ticket {} was ever seen here", quote(name));
             let (kind, place) = (FindingKind::UnknownTicket, place.attribute("ticket"));
             self.findings.hint(kind, place, what, format!("did you mean {near}?"));

@@ -12,7 +12,7 @@ use crate::cib::{AttributeSet, CibValue, NodeKind, Place};
 pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     for item in &scene.items {
         match item.kind {
-            ItemKind::Clone => clone(scene, item, findings),
+            ItemKind::Clone => clone(item, findings),
             ItemKind::Group if item.children.len() == 1 => {
                 let what = format!("the group {} has one member", quote(item.id));
                 let remedy = "add members, or use the member alone".to_owned();
@@ -20,7 +20,7 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
             }
             ItemKind::Bundle | ItemKind::Group | ItemKind::Primitive => {}
         }
-        target_role(scene, item, findings);
+        target_role(item, findings);
     }
     nodes(scene, findings);
     utilization(scene, findings);
@@ -32,12 +32,12 @@ fn meta_place(item: &Item<'_>, name: &str) -> Place {
     place
 }
 
-fn number(scene: &Scene<'_>, item: &Item<'_>, names: &[&str]) -> Option<u64> {
-    names.iter().find_map(|name| scene.own_meta(item, name)).and_then(u64::read)
+fn number(item: &Item<'_>, names: &[&str]) -> Option<u64> {
+    names.iter().find_map(|name| item.own_meta(name)).and_then(u64::read)
 }
 
-fn clone(scene: &Scene<'_>, item: &Item<'_>, findings: &mut Findings) {
-    let max = number(scene, item, &["clone-max"]);
+fn clone(item: &Item<'_>, findings: &mut Findings) {
+    let max = number(item, &["clone-max"]);
     let id = quote(item.id);
     let mut tell = |name: &str, what: String, remedy: &str| {
         findings.warn(FindingKind::CloneLimit, meta_place(item, name), what, remedy.to_owned());
@@ -46,43 +46,55 @@ fn clone(scene: &Scene<'_>, item: &Item<'_>, findings: &mut Findings) {
         let what = format!("clone-max of {id} is 0, so there are no copies of it");
         tell("clone-max", what, "give the number of copies, or say target-role=Stopped");
     }
-    if number(scene, item, &["clone-node-max"]) == Some(0) {
+    if number(item, &["clone-node-max"]) == Some(0) {
         let what = format!("clone-node-max of {id} is 0, so no node may have a copy of it");
         tell("clone-node-max", what, "give 1 or more");
     }
-    let min = number(scene, item, &["clone-min"]);
+    let min = number(item, &["clone-min"]);
     if let (Some(min), Some(max)) = (min, max)
         && min > max
         && max > 0
     {
-        let what = format!("clone-min of {id} is {min}, more than clone-max ({max}), so what comes \
-             after it never starts");
+        let what = format!(
+            "clone-min of {id} is {min}, more than clone-max ({max}), so what comes \
+             after it never starts"
+        );
         tell("clone-min", what, "lower clone-min");
     }
     if !item.is_promotable {
         return;
     }
-    let promoted = number(scene, item, &["promoted-max", "master-max"]);
+    let promoted = number(item, &["promoted-max", "master-max"]);
     if promoted == Some(0) {
         let what = format!("promoted-max of {id} is 0, so no copy is ever promoted");
-        findings.hint(FindingKind::CloneLimit, meta_place(item, "promoted-max"), what,
-            "leave it if it is promoted by hand later".to_owned());
+        findings.hint(
+            FindingKind::CloneLimit,
+            meta_place(item, "promoted-max"),
+            what,
+            "leave it if it is promoted by hand later".to_owned(),
+        );
     }
 }
 
-fn target_role(scene: &Scene<'_>, item: &Item<'_>, findings: &mut Findings) {
-    let own = scene.own_meta(item, "target-role");
+fn target_role(item: &Item<'_>, findings: &mut Findings) {
+    let own = item.own_meta("target-role");
     let role = own.and_then(Role::read);
     if matches!(role, Some(Role::Promoted | Role::Unpromoted)) && !item.is_promotable {
-        let what = format!("target-role of {} is {}, but it is not promotable", quote(item.id),
-            quote(own.unwrap_or_default()));
+        let what = format!(
+            "target-role of {} is {}, but it is not promotable",
+            quote(item.id),
+            quote(own.unwrap_or_default())
+        );
         let remedy = "say Started, or make it a clone with promotable=true".to_owned();
         findings.warn(FindingKind::Role, meta_place(item, "target-role"), what, remedy);
     }
-    let is_managed = scene.own_meta(item, "is-managed").and_then(bool::read);
+    let is_managed = item.own_meta("is-managed").and_then(bool::read);
     if role == Some(Role::Stopped) && is_managed == Some(false) {
-        let what = format!("target-role of {} is Stopped, but is-managed is false, so it is not \
-             stopped", quote(item.id));
+        let what = format!(
+            "target-role of {} is Stopped, but is-managed is false, so it is not \
+             stopped",
+            quote(item.id)
+        );
         let remedy = "take one of them out".to_owned();
         let place = meta_place(item, "is-managed");
         findings.hint(FindingKind::SettingsContradict, place, what, remedy);
@@ -100,13 +112,12 @@ fn nodes(scene: &Scene<'_>, findings: &mut Findings) {
         }
         seen.insert(name, &node.place);
         let item = scene.find(name).and_then(|index| scene.item(index));
-        let is_remote = item.is_some_and(|item| {
-            item.id == name && scene.agent(item) == Some(("ocf", "remote"))
-        });
+        let is_remote = item
+            .is_some_and(|item| item.id == name && scene.agent(item) == Some(("ocf", "remote")));
         let is_member = matches!(node.kind, None | Some(NodeKind::Member));
         if is_remote && is_member {
-            let what = format!("{} is a node of the cluster and a remote node at once",
-                quote(name));
+            let what =
+                format!("{} is a node of the cluster and a remote node at once", quote(name));
             let remedy = "say type=\"remote\" here, or give the remote resource another id";
             findings.warn(FindingKind::NodeTwice, node.place.clone(), what, remedy.to_owned());
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::finding::{FindingKind, Findings, quote};
 use super::scene::Scene;
 use crate::cib::{AttributeSet, CibConstraint, RuleElement};
-use crate::model::rule::{Comparison, Condition, DateExpression, Join, Rule, ValueSource, ValueType};
+use crate::model::rule::{
+    Comparison, Condition, DateExpression, Join, Rule, ValueSource, ValueType,
+};
 
 pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     let cib = scene.cib;
@@ -86,8 +88,10 @@ fn dates(element: &RuleElement, date: &DateExpression, findings: &mut Findings) 
     let DateExpression::InRange(range) = date else { return };
     let (Some(start), Some(last)) = (range.start, range.last()) else { return };
     if start > last {
-        let what = format!("the range of dates begins at {start} and ends before, at {last}, so it \
-             never holds");
+        let what = format!(
+            "the range of dates begins at {start} and ends before, at {last}, so it \
+             never holds"
+        );
         let remedy = "give an end that comes after the start".to_owned();
         findings.error(FindingKind::DateRange, element.place.clone(), what, remedy);
     }
@@ -107,23 +111,32 @@ fn never(rule: &Rule) -> Option<String> {
         let literal = expression.value_source == ValueSource::Literal && is_text;
         let (is_set, value, is_unset) = values.entry(name).or_default();
         match expression.operation {
-            Comparison::Defined => *is_set = true,
             Comparison::NotDefined => *is_unset = true,
             Comparison::Eq if literal => {
                 let wanted = expression.value.as_deref().filter(|text| !text.is_empty())?;
                 if let Some(before) = value.filter(|before| !before.eq_ignore_ascii_case(wanted)) {
-                    return Some(format!("the attribute {} is to be {} and {}", quote(name),
-                        quote(before), quote(wanted)));
+                    return Some(format!(
+                        "the attribute {} is to be {} and {}",
+                        quote(name),
+                        quote(before),
+                        quote(wanted)
+                    ));
                 }
                 *value = Some(wanted);
                 *is_set = true;
             }
             Comparison::Eq | Comparison::Ne => {}
-            Comparison::Gt | Comparison::Gte | Comparison::Lt | Comparison::Lte => *is_set = true,
+            Comparison::Defined
+            | Comparison::Gt
+            | Comparison::Gte
+            | Comparison::Lt
+            | Comparison::Lte => *is_set = true,
         }
         if *is_set && *is_unset {
-            return Some(format!("the attribute {} is to be there and not to be there",
-                quote(name)));
+            return Some(format!(
+                "the attribute {} is to be there and not to be there",
+                quote(name)
+            ));
         }
     }
     None

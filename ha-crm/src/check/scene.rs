@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::known::{self, CLUSTER_OPTIONS};
-use crate::cib::{
-    AttributeSet, Cib, CibResource, CibValue, Cloned, Place, Primitive, option_name,
-};
+use crate::cib::{AttributeSet, Cib, CibResource, CibValue, Cloned, Place, Primitive, option_name};
+use crate::model::Score;
 
 /// How many members of tags and templates are looked up in all.
 const MAX_LOOKUPS: usize = 2_000_000;
@@ -77,6 +76,13 @@ fn values<'a>(sets: &'a [Arc<AttributeSet>], cache: &mut Cache<'a>) -> BTreeMap<
 /// What shared sets say, by their address.
 type Cache<'a> = BTreeMap<usize, BTreeMap<&'a str, &'a str>>;
 
+impl<'a> Item<'a> {
+    /// What the resource itself says.
+    pub(super) fn own_meta(&self, name: &str) -> Option<&'a str> {
+        self.meta.get(name).copied()
+    }
+}
+
 impl<'a> Scene<'a> {
     pub(super) fn new(cib: &'a Cib) -> Self {
         let mut scene = Self {
@@ -107,7 +113,7 @@ impl<'a> Scene<'a> {
         // The set that tools write to counts before the others.
         let first = |set: &Arc<AttributeSet>| set.id.as_deref() != Some("cib-bootstrap-options");
         let mut sets: Vec<&'a Arc<AttributeSet>> = self.cib.options.iter().collect();
-        sets.sort_by_key(|set| (first(set), std::cmp::Reverse(set.score.map_or(0, |s| s.get()))));
+        sets.sort_by_key(|set| (first(set), std::cmp::Reverse(set.score.map_or(0, Score::get))));
         for pair in sets.iter().filter(|set| set.rules.is_empty()).flat_map(|set| &set.pairs) {
             if let Some(value) = pair.value.as_deref() {
                 self.options.entry(option_name(&pair.name)).or_insert(value);
@@ -122,16 +128,14 @@ impl<'a> Scene<'a> {
             }
             CibResource::Group(group) => {
                 let meta = values(&group.meta, cache);
-                let index =
-                    self.add_item(&group.id, ItemKind::Group, None, &group.place, meta);
+                let index = self.add_item(&group.id, ItemKind::Group, None, &group.place, meta);
                 for primitive in &group.primitives {
                     self.add_primitive(primitive, Some(index), cache);
                 }
             }
             CibResource::Bundle(bundle) => {
                 let meta = values(&bundle.meta, cache);
-                let index =
-                    self.add_item(&bundle.id, ItemKind::Bundle, None, &bundle.place, meta);
+                let index = self.add_item(&bundle.id, ItemKind::Bundle, None, &bundle.place, meta);
                 let promoted = bundle.container.as_ref().and_then(|c| c.promoted_max).unwrap_or(0);
                 let said = self.items.get(index).and_then(|item| item.meta.get("promotable"));
                 let said = said.copied().and_then(bool::read) == Some(true);
@@ -145,7 +149,10 @@ impl<'a> Scene<'a> {
                 let said = meta.get("promotable").copied();
                 let index = self.add_item(&set.id, ItemKind::Clone, None, &set.place, meta);
                 let said = said.or_else(|| self.defaults.get("promotable").copied());
-                self.set_promotable(index, set.is_master || said.and_then(bool::read) == Some(true));
+                self.set_promotable(
+                    index,
+                    set.is_master || said.and_then(bool::read) == Some(true),
+                );
                 match &set.inner {
                     Some(Cloned::Primitive(primitive)) => {
                         self.add_primitive(primitive, Some(index), cache);
@@ -340,18 +347,16 @@ impl<'a> Scene<'a> {
         self.options.get(name).copied().or_else(default)
     }
 
+    /// A cluster option that is a boolean; one that cannot be read counts as not given.
     pub(super) fn flag(&self, name: &str) -> bool {
-        self.option(name).and_then(bool::read).unwrap_or(false)
+        let given = self.option(name).and_then(bool::read);
+        let default = || known::find(CLUSTER_OPTIONS, name)?.default.and_then(bool::read);
+        given.or_else(default).unwrap_or(false)
     }
 
     /// Whether failed nodes are fenced.
     pub(super) fn has_fencing(&self) -> bool {
-        self.option("fencing-enabled").and_then(bool::read).unwrap_or(true)
-    }
-
-    /// What a resource itself says.
-    pub(super) fn own_meta(&self, item: &Item<'a>, name: &str) -> Option<&'a str> {
-        item.meta.get(name).copied()
+        self.flag("fencing-enabled")
     }
 
     /// A meta-attribute of a resource, of what it is in, or of the defaults.
