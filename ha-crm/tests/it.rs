@@ -5,7 +5,7 @@
 #[path = "it/address.rs"]
 mod address;
 #[cfg(feature = "cib")]
-#[path = "it/check.rs"]
+#[path = "it/check/mod.rs"]
 mod check;
 #[cfg(feature = "cib")]
 #[path = "it/cib.rs"]

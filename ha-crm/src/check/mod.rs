@@ -56,11 +56,11 @@
 //! # Limits
 //!
 //! What depends on things that pass (attributes set while the cluster runs, the time) and what
-//! `rsc-pattern` matches is not judged. Agents are not asked, so parameters are not checked. Templates and tags are
-//! followed, and all is linear in the size of the text except the search for contradictory
-//! colocations and for members of tags, which end after some million steps. Of each kind 1000
-//! findings are kept; a finding of the kind [`More`](FindingKind::More) tells how many there were
-//! more.
+//! `rsc-pattern` matches is not judged. Agents are not asked, so parameters are not checked.
+//! Templates and tags are followed. All is about linear in the size of the text but the search for
+//! contradictory colocations and the members of tags: these end after some million steps, and what
+//! would have been found later is not told. Of each kind 1000 findings are kept; one of the kind
+//! [`More`](FindingKind::More) tells how many there were more.
 //!
 //! # Source
 //!
