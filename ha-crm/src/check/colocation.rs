@@ -134,6 +134,9 @@ impl<'a> Walk<'_, 'a> {
     fn sets(&mut self, number: usize, one: &'a Colocation) {
         let mut before: Option<Vec<usize>> = None;
         for set in &one.sets {
+            if !self.scene.spend(set.members.len()) {
+                return;
+            }
             let score = set.score.or(one.score);
             let mut all = Vec::new();
             let mut last: Option<Vec<usize>> = None;
@@ -214,14 +217,14 @@ impl<'a> Walk<'_, 'a> {
             if !told.insert((*number, victim)) {
                 continue;
             }
-            self.tell(*one, *other, *number, victim, findings);
+            self.tell(&turned, [*one, *other], *number, victim, findings);
         }
     }
 
     fn tell(
         &self,
-        one: usize,
-        other: usize,
+        turned: &Graph<Label>,
+        [one, other]: [usize; 2],
         number: usize,
         victim: usize,
         findings: &mut Findings,
@@ -230,7 +233,8 @@ impl<'a> Walk<'_, 'a> {
         let name = |vertex: usize| quote(self.name(vertex).unwrap_or_default());
         let mut reasons: BTreeSet<usize> = BTreeSet::new();
         for target in [one, other].into_iter().filter(|target| *target != victim) {
-            let way = self.graph.way(victim, target, |_| true).unwrap_or_default();
+            // Backwards, as all that leads there was counted already.
+            let way = turned.way(target, victim, |_| true).unwrap_or_default();
             reasons.extend(way.iter().filter_map(|(_, label)| *label));
         }
         let reasons = reasons.iter().filter_map(|number| self.scene.cib.constraints.get(*number));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::finding::{FindingKind, Findings, list, quote};
 use super::nearest::nearest;
 use super::scene::{Item, Scene};
-use crate::cib::{CibValue, FencingLevel, FencingTarget, Place};
+use crate::cib::{FencingLevel, FencingTarget, Place};
 
 /// Levels that are tried; others are not.
 const LEVELS: std::ops::RangeInclusive<u32> = 1..=9;
@@ -143,7 +143,9 @@ fn devices(
         } else {
             let what =
                 format!("there is no fence device {}, so the level always fails", quote(name));
-            let known = || format!("devices are {}", list(devices.keys().copied()));
+            let can = scene.spend(devices.len());
+            let known = || list(devices.keys().copied().filter(|_| can));
+            let known = || format!("devices are {}", known());
             let near = near().map(|near| format!("did you mean {near}?"));
             (what, near.unwrap_or_else(known))
         };
@@ -159,10 +161,11 @@ fn target(
 ) {
     let FencingTarget::Node(name) = &level.target else { return };
     if !scene.is_node(name) {
-        let near = nearest(name, scene.nodes.iter().copied());
+        let can = scene.spend(scene.nodes.len());
+        let near = can.then(|| nearest(name, scene.nodes.iter().copied())).flatten();
         let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
         let what = format!("no node is called {}, so the level is never used", quote(name));
-        let remedy = format!("{near}nodes are {}", list(scene.nodes.iter().copied()));
+        let remedy = format!("{near}nodes are {}", scene.shown_nodes);
         let place = level.place.attribute("target");
         findings.warn(FindingKind::FencingLevel, place, what, remedy);
         return;
@@ -189,6 +192,8 @@ fn target(
 fn hosts<'a>(scene: &Scene<'a>, item: &Item<'a>) -> Option<BTreeSet<&'a str>> {
     let primitive = item.primitive?;
     let template = scene.template(primitive);
+    let count = template.map_or(0, |one| one.instance.len()) + primitive.instance.len();
+    scene.spend(count).then_some(())?;
     let sets: Vec<&'a Arc<_>> =
         primitive.instance.iter().chain(template.into_iter().flat_map(|t| &t.instance)).collect();
     if sets.iter().any(|set| !set.rules.is_empty() || !scene.spend(set.pairs.len())) {
@@ -199,12 +204,12 @@ fn hosts<'a>(scene: &Scene<'a>, item: &Item<'a>) -> Option<BTreeSet<&'a str>> {
     if !check.is_empty() && !check.eq_ignore_ascii_case("static-list") {
         return None;
     }
+    let lists = [get("pcmk_host_list"), get("pcmk_host_map")].into_iter().flatten();
+    scene.spend(lists.map(str::len).sum()).then_some(())?;
     let split = |c: char| matches!(c, ' ' | ',' | ';' | '\t' | '\n');
     let names = get("pcmk_host_list").unwrap_or_default().split(split);
     let map = get("pcmk_host_map").unwrap_or_default().split(split);
     let map = map.filter_map(|pair| pair.split_once([':', '=']).map(|(name, _)| name));
     let hosts: BTreeSet<&str> = names.chain(map).filter(|name| !name.is_empty()).collect();
-    let is_dynamic = bool::read(get("pcmk_host_check").unwrap_or("no")).is_none();
-    (!hosts.is_empty() && (!is_dynamic || check.eq_ignore_ascii_case("static-list")))
-        .then_some(hosts)
+    (!hosts.is_empty()).then_some(hosts)
 }

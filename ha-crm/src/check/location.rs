@@ -142,7 +142,7 @@ impl<'a> Walk<'_, 'a> {
                 None => is_open = true,
             }
         }
-        let names = location.rsc.iter().chain(location.sets.iter().flat_map(|set| &set.members));
+        let names = self.names(location);
         for name in names {
             for index in self.scene.resolve(name) {
                 if !self.scene.spend(marks.len()) {
@@ -151,6 +151,12 @@ impl<'a> Walk<'_, 'a> {
                 self.mark(index, number, &marks, is_open);
             }
         }
+    }
+
+    /// What a location is for.
+    fn names(&self, location: &'a Location) -> Vec<&'a Arc<str>> {
+        let sets = location.sets.iter().filter(|set| self.scene.spend(set.members.len()));
+        location.rsc.iter().chain(sets.flat_map(|set| &set.members)).collect()
     }
 
     fn mark(
@@ -191,9 +197,9 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Something of these cannot be judged.
-    fn open(&mut self, location: &Location) {
-        let names = location.rsc.iter().chain(location.sets.iter().flat_map(|set| &set.members));
-        for index in names.flat_map(|name| self.scene.resolve(name)) {
+    fn open(&mut self, location: &'a Location) {
+        let names = self.names(location);
+        for index in names.into_iter().flat_map(|name| self.scene.resolve(name)) {
             self.sites.entry(index).or_default().is_open = true;
         }
     }
@@ -210,6 +216,7 @@ impl<'a> Walk<'_, 'a> {
     /// The nodes on which a rule holds; `None` if that cannot be said.
     fn judge(&self, rule: &LocationRule) -> Option<(Vec<&'a str>, Score)> {
         let score = rule.score?;
+        self.scene.can_read(&rule.rule).then_some(())?;
         let size = self.judgeable(&rule.rule)?;
         if !self.scene.spend(size.saturating_mul(self.nodes.len())) {
             return None;
@@ -310,7 +317,11 @@ impl<'a> Walk<'_, 'a> {
             return;
         }
         let banned = |node: &&'a str| sites().any(|site| site.banned.contains_key(node));
-        if sites().all(|site| site.banned.is_empty()) || !self.nodes.keys().all(banned) {
+        let work = parts.len().saturating_mul(self.nodes.len());
+        if sites().all(|site| site.banned.is_empty())
+            || !self.scene.spend(work)
+            || !self.nodes.keys().all(banned)
+        {
             return;
         }
         let numbers: BTreeSet<usize> =

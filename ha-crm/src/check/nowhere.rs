@@ -1,6 +1,6 @@
 //! Resources that can run nowhere because of those they must be with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ha_core::role::Role;
 
@@ -78,6 +78,9 @@ fn own_bans(
     for index in 0..scene.items.len() {
         let mut here = Some(index);
         while let Some(item) = here {
+            if !scene.spend(bans.get(&item).map_or(0, BTreeSet::len)) {
+                return BTreeMap::new();
+            }
             for place in bans.get(&item).into_iter().flatten().filter_map(|node| nodes.get(node)) {
                 let bits = own.entry(index * SLOTS).or_insert_with(|| vec![0; words]);
                 if let Some(word) = bits.get_mut(place / 64) {

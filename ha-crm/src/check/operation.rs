@@ -139,6 +139,7 @@ fn promoted(scene: &Scene<'_>, into: &mut Findings) {
     let monitors = |item: &Item<'_>, is_right: fn(Option<Role>) -> bool| {
         let own = item.primitive.into_iter();
         let template = own.clone().filter_map(|primitive| scene.template(primitive));
+        let template = template.filter(|template| scene.spend(template.operations.len()));
         let mut lists = own.chain(template).flat_map(|primitive| &primitive.operations);
         lists.any(|list| {
             scene.spend(list.operations.len())
@@ -225,13 +226,17 @@ fn watches(primitive: &Primitive, cache: &mut BTreeMap<usize, bool>) -> bool {
 /// Whether resources are watched; see the module's documentation.
 fn monitors(scene: &Scene<'_>, into: &mut Findings) {
     let mut cache = BTreeMap::new();
+    let mut templates = BTreeMap::new();
     let mut unwatched: Vec<&Item<'_>> = Vec::new();
     let mut watched = 0_usize;
     for item in scene.items.iter().filter(|item| !scene.is_fence_device(item)) {
         let Some(primitive) = item.primitive else { continue };
         let template = scene.template(primitive);
         let is_watched = watches(primitive, &mut cache)
-            || template.is_some_and(|template| watches(template, &mut cache));
+            || template.is_some_and(|template| {
+                let key = std::ptr::from_ref(template).addr();
+                *templates.entry(key).or_insert_with(|| watches(template, &mut cache))
+            });
         if is_watched {
             watched += 1;
         } else {

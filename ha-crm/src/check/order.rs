@@ -139,7 +139,7 @@ fn set_ends(
     number: usize,
     graph: &mut Graph<Label>,
 ) -> Option<(usize, usize)> {
-    if set.require_all == Some(false) {
+    if set.require_all == Some(false) || !scene.spend(set.members.len()) {
         return None;
     }
     let action = set.action.unwrap_or(OrderAction::Start);

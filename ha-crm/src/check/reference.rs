@@ -182,11 +182,11 @@ impl Names<'_, '_, '_> {
 
     fn node(&mut self, place: &Place, name: Option<&Arc<str>>) {
         let Some(name) = name.filter(|name| !self.scene.is_node(name)) else { return };
-        let nodes = || self.scene.nodes.iter().copied();
-        let near = nearest(name, nodes());
+        let can = self.scene.spend(self.scene.nodes.len());
+        let near = can.then(|| nearest(name, self.scene.nodes.iter().copied())).flatten();
         let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
         let what = format!("no node is called {}, so the location has no effect", quote(name));
-        let remedy = format!("{near}nodes are {}", list(nodes()));
+        let remedy = format!("{near}nodes are {}", self.scene.shown_nodes);
         self.findings.warn(FindingKind::UnknownNode, place.attribute("node"), what, remedy);
     }
 
@@ -224,7 +224,9 @@ impl Names<'_, '_, '_> {
             if self.scene.templates.contains_key(&**name) {
                 continue;
             }
-            let near = nearest(name, self.scene.templates.keys().copied());
+            let names = self.scene.templates.keys().copied();
+            let can = self.scene.spend(self.scene.templates.len());
+            let near = can.then(|| nearest(name, names)).flatten();
             let what = format!("there is no template {}, so its agent is not known", quote(name));
             let remedy = near.map_or_else(mend, |near| format!("did you mean {near}?"));
             let place = primitive.place.attribute("template");

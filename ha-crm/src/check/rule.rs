@@ -48,7 +48,7 @@ pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     }
     let mut seen = BTreeSet::new();
     for rule in rules.into_iter().chain(&of_sets) {
-        if seen.insert(Arc::as_ptr(rule).addr()) {
+        if seen.insert(Arc::as_ptr(rule).addr()) && scene.can_read(rule) {
             one(rule, findings);
         }
     }

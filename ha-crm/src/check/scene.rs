@@ -4,12 +4,16 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::finding::list;
 use super::known::{self, CLUSTER_OPTIONS};
-use crate::cib::{AttributeSet, Cib, CibResource, CibValue, Cloned, Place, Primitive, option_name};
+use crate::cib::{
+    AttributeSet, Cib, CibResource, CibValue, Cloned, Place, Primitive, RuleElement, option_name,
+};
 use crate::model::Score;
 
-/// How many members of tags and templates are looked up in all.
-const MAX_LOOKUPS: usize = 2_000_000;
+/// How many members of tags, sets and templates are looked at in all: a small text may refer to a
+/// large part of itself many times.
+const MAX_LOOKUPS: usize = 10_000_000;
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,9 @@ pub(super) struct Scene<'a> {
     /// Names that stand for nodes of other kinds: of bundles, and ids.
     other_nodes: BTreeSet<&'a str>,
     lower_nodes: BTreeSet<String>,
+    template_meta: BTreeMap<&'a str, BTreeMap<&'a str, &'a str>>,
+    /// Names of some nodes, for messages.
+    pub(super) shown_nodes: String,
     lookups: Cell<usize>,
 }
 
@@ -97,11 +104,16 @@ impl<'a> Scene<'a> {
             nodes: BTreeSet::new(),
             other_nodes: BTreeSet::new(),
             lower_nodes: BTreeSet::new(),
+            template_meta: BTreeMap::new(),
+            shown_nodes: String::new(),
             lookups: Cell::new(0),
         };
         let mut cache = Cache::new();
         scene.defaults = values(&cib.resource_defaults, &mut cache);
         scene.read_options();
+        let templates = cib.templates.iter();
+        scene.template_meta =
+            templates.map(|one| (&*one.id, values(&one.meta, &mut cache))).collect();
         for resource in &cib.resources {
             scene.add(resource, &mut cache);
         }
@@ -184,8 +196,7 @@ impl<'a> Scene<'a> {
     ) {
         let mut meta = values(&primitive.meta, cache);
         if let Some(name) = &primitive.template {
-            let template = self.templates.get(&**name).copied();
-            for (name, value) in template.map(|one| values(&one.meta, cache)).unwrap_or_default() {
+            for (name, value) in self.template_meta.get(&**name).into_iter().flatten() {
                 meta.entry(name).or_insert(value);
             }
         }
@@ -248,6 +259,7 @@ impl<'a> Scene<'a> {
                 self.nodes.insert(item.id);
             }
         }
+        self.shown_nodes = list(self.nodes.iter().copied());
         self.lower_nodes = self.nodes.iter().map(|node| node.to_ascii_lowercase()).collect();
     }
 
@@ -339,6 +351,18 @@ impl<'a> Scene<'a> {
         let spent = self.lookups.get().saturating_add(work);
         self.lookups.set(spent);
         spent <= MAX_LOOKUPS
+    }
+
+    /// Whether a rule is small enough to be looked at with all it refers to.
+    pub(super) fn can_read(&self, rule: &RuleElement) -> bool {
+        let mut open = vec![rule];
+        while let Some(element) = open.pop() {
+            if !self.spend(1 + element.children.len()) {
+                return false;
+            }
+            open.extend(element.children.iter().map(|child| &**child));
+        }
+        true
     }
 
     /// A cluster option; its default if it is not given.
