@@ -53,7 +53,7 @@
 //! # Features
 //!
 //! - `tokio` (default): drivers, the control socket.
-//! - `cib`: Pacemaker's CIB, read into types.
+//! - `cib`: Pacemaker's CIB, read into types, and checked.
 //! - `file`: the configuration file of a node.
 //! - `service`: the manager's driver on the mesh and the Raft store.
 //! - `node`: a whole node from its file; `service` and `file`.

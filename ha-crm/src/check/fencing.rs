@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::finding::{FindingKind, Findings, list, quote};
+use super::finding::{FindingKind, Findings, list, quote, top};
 use super::nearest::nearest;
 use super::scene::{Item, Scene};
 use crate::cib::{FencingLevel, FencingTarget, Place};
@@ -35,7 +35,7 @@ fn option_place(scene: &Scene<'_>, names: &[&str]) -> Place {
         }
     }
     let first = scene.cib.options.first().map(|set| set.place.clone());
-    first.unwrap_or_else(|| Place { path: "crm_config".into(), ..Place::default() })
+    first.unwrap_or_else(|| top("crm_config"))
 }
 
 fn switch(scene: &Scene<'_>, is_bare: bool, findings: &mut Findings) {
@@ -51,7 +51,7 @@ fn switch(scene: &Scene<'_>, is_bare: bool, findings: &mut Findings) {
             let what = "fencing-enabled is true, but there is no fence device, so no resource is \
                  started"
                 .to_owned();
-            let remedy = "add a primitive of the class stonith".to_owned();
+            let remedy = "add a primitive of the class stonith, or set up a watchdog".to_owned();
             findings.warn(FindingKind::NoFenceDevice, place(), what, remedy);
         }
         return;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
-use crate::cib::Place;
+use crate::cib::{Place, Spot};
 
 /// How much a finding matters. The graver one is the lesser, so it sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -226,7 +226,7 @@ impl Findings {
             let more = count - MAX_OF_A_KIND;
             all.push(Finding {
                 severity: Severity::Hint,
-                place: Place { path: "cib".into(), ..Place::default() },
+                place: top("cib"),
                 kind: FindingKind::More,
                 what: format!("{more} more findings of the kind {kind}"),
                 remedy: "mend those that are listed, and check again".to_owned(),
@@ -237,6 +237,11 @@ impl Findings {
         all.dedup();
         all
     }
+}
+
+/// The beginning of the text, for what has no place of its own.
+pub(super) fn top(path: &str) -> Place {
+    Place { spot: Spot { line: 1, column: 1 }, path: path.into() }
 }
 
 /// A text of the CIB in quotes, cut to 80 characters, so that a line stays a line.

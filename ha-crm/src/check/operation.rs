@@ -60,6 +60,14 @@ fn one(scene: &Scene<'_>, item: Option<&Item<'_>>, operation: &Operation, into: 
             into.hint(FindingKind::UnknownName, place, what, remedy);
         }
     }
+    let has_interval = meta(operation, operation.interval, "interval").is_some();
+    if name == "monitor" && !has_interval && !is_off(operation) {
+        let what = "this monitor has no interval that can be read, so it is not repeated, and \
+             failures are not noticed"
+            .to_owned();
+        let remedy = "give it an interval, such as 10s".to_owned();
+        into.warn(FindingKind::NoMonitor, operation.place.clone(), what, remedy);
+    }
     timeout(scene, operation, into);
     on_fail(scene, operation, into);
     let role = meta(operation, operation.role, "role");
@@ -196,10 +204,12 @@ fn twice(operations: &Operations, into: &mut Findings) {
             continue;
         };
         let place = operation.place.clone();
-        let what = format!(
-            "there is {name} with the interval {interval:?} already ({})",
-            first.place.spot
-        );
+        let at = first.place.spot;
+        let what = if interval.is_zero() {
+            format!("there is an operation {} already ({at})", quote(name))
+        } else {
+            format!("there is {} with the interval {interval:?} already ({at})", quote(name))
+        };
         let kind = FindingKind::DuplicateOperation;
         if *first_role == role {
             into.error(kind, place, what, "take one out, or give them other intervals".to_owned());

@@ -137,6 +137,17 @@ fn options_have_known_names_and_values() {
 }
 
 #[test]
+fn what_has_no_place_of_its_own_is_at_the_beginning() {
+    let text = r#"<cib><configuration><crm_config/><nodes><node id="1" uname="alpha"/></nodes>
+<resources><primitive id="x" class="lsb" type="d"/></resources></configuration></cib>"#;
+    let all: Vec<String> = findings(text).iter().map(ToString::to_string).collect();
+    assert!(
+        all[0].starts_with("warning: line 1, column 1, crm_config: fencing-enabled"),
+        "{all:?}"
+    );
+}
+
+#[test]
 fn meta_attributes_have_known_names_and_values() {
     for (name, value, severity, kind, words) in [
         ("migration-treshold", "3", Warning, Kind::UnknownName, "migration-threshold"),
@@ -169,7 +180,8 @@ fn operations_are_done_and_told_apart() {
         (r#"name="start" interval="0" timeout="0s""#, Warning, Kind::Timeout, "@timeout"),
         (r#"name="stop" interval="0" timeout="1h""#, Warning, Kind::Timeout, "shutdown-escalation"),
         (r#"name="monitor" interval="5s" timeout="6s""#, Hint, Kind::Timeout, "x-op"),
-        (r#"name="monitor" interval="5x""#, Error, Kind::Value, "\"5x\""),
+        (r#"name="monitor""#, Warning, Kind::NoMonitor, "no interval"),
+        (r#"name="start" interval="5x""#, Error, Kind::Value, "\"5x\""),
         (r#"name="stop" on-fail="demote""#, Error, Kind::OnFail, "@on-fail"),
         (r#"name="stop" on-fail="fense""#, Error, Kind::Value, "did you mean fence?"),
         (r#"name="monitor" interval="5s" role="Promoted""#, Warning, Kind::Role, "never done"),
