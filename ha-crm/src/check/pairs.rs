@@ -1,9 +1,9 @@
 //! Options and meta-attributes: their names and values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::finding::{FindingKind, Findings, quote};
+use super::finding::{FindingKind, Findings, Severity, quote};
 use super::known::{
     self, CLUSTER_OPTIONS, Known, OPERATION_ATTRIBUTES, RESOURCE_META, Scope, Values,
 };
@@ -109,13 +109,17 @@ impl Walk<'_> {
     }
 
     fn set(&mut self, set: &AttributeSet, owner: Owner) {
-        let mut before: BTreeSet<&str> = BTreeSet::new();
+        let mut before: BTreeMap<&str, &Pair> = BTreeMap::new();
         for pair in &set.pairs {
-            if !before.insert(&pair.name) {
+            if let Some(first) = before.get(&*pair.name) {
                 let what = format!("{} is given twice in this set", quote(&pair.name));
-                let remedy = "keep one of them".to_owned();
-                let kind = FindingKind::SettingsContradict;
-                self.findings.warn(kind, set.place_of(pair), what, remedy);
+                let remedy = format!("keep one of them; the first is at {}", first.spot);
+                let is_same = first.value == pair.value;
+                let severity = if is_same { Severity::Hint } else { Severity::Warning };
+                let (kind, place) = (FindingKind::SettingsContradict, set.place_of(pair));
+                self.findings.add(severity, kind, place, what, remedy);
+            } else {
+                before.insert(&pair.name, pair);
             }
             match known::find(owner.table(), &pair.name) {
                 Some(known) => self.known(set, pair, known, owner),

@@ -131,9 +131,11 @@ fn options_have_known_names_and_values() {
     }
     let options = option("stonith-timeout", "60s") + &option("cluster-name", "anything");
     is_clean(&Site { options: &options, ..Site::default() });
-    let twice = option("cluster-name", "a") + &option("cluster-name", "a").replace("n-c", "n-d");
+    let twice = option("cluster-name", "a") + &option("cluster-name", "b").replace("n-c", "n-d");
     let site = Site { options: &twice, ..Site::default() };
     expect(&site, Warning, Kind::SettingsContradict, &["given twice"]);
+    let same = twice.replace("value=\"b\"", "value=\"a\"");
+    expect(&Site { options: &same, ..site }, Hint, Kind::SettingsContradict, &["given twice"]);
 }
 
 #[test]
