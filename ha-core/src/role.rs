@@ -19,11 +19,14 @@ use serde::{Deserialize, Serialize};
 /// # Source
 ///
 /// OCF Resource Agent API 1.1, section "Promotable resources"; Pacemaker Explained, "Roles".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "OCF defines these; a policy must decide on each")]
 pub enum Role {
     /// Not running here.
+    #[default]
     Stopped,
     /// Running; the kind of resource knows no promotion.
     Started,
