@@ -87,6 +87,8 @@ pub mod model;
 #[cfg(feature = "node")]
 pub mod node;
 mod policy;
+#[cfg(feature = "cib")]
+pub mod scheduler;
 
 pub use crate::cluster::{Cluster, ClusterBuilder, Given, HasFencing, HasQuorum, Missing};
 pub use crate::explain::{Part, Placement, Sheet};

@@ -1,0 +1,271 @@
+//! Orders that were configured, as edges.
+
+use std::sync::Arc;
+
+use ha_core::role::Role;
+
+use super::{Plan, Task, flag};
+use crate::cib::{OrderAction, OrderKind};
+use crate::scheduler::cluster::Cluster;
+use crate::scheduler::constraint::{First, Order, Symmetry};
+use crate::scheduler::id::{ActId, NodeId, RscId};
+use crate::scheduler::resource::Variant;
+
+/// Adds the edges of all configured orders.
+pub(super) fn add(cluster: &Cluster<'_>, plan: &mut Plan) {
+    for order in &cluster.orders {
+        if order.kind == OrderKind::Serialize {
+            continue; // Never at the same time: nothing that decides what is done.
+        }
+        match &order.first {
+            First::One(first) => between(cluster, plan, order, *first),
+            First::Any(firsts) => any(cluster, plan, order, firsts),
+        }
+    }
+}
+
+fn task(action: OrderAction) -> Task {
+    match action {
+        OrderAction::Start => Task::Start,
+        OrderAction::Stop => Task::Stop,
+        OrderAction::Promote => Task::Promote,
+        OrderAction::Demote => Task::Demote,
+    }
+}
+
+/// The way out of a task for what comes first.
+fn done(task: Task) -> Task {
+    match task {
+        Task::Start => Task::Running,
+        Task::Stop => Task::Stopped,
+        Task::Promote => Task::Promoted,
+        Task::Demote => Task::Demoted,
+        other @ (Task::Demoted
+        | Task::Fence
+        | Task::OneOf
+        | Task::Promoted
+        | Task::Running
+        | Task::Stopped
+        | Task::Unfence) => other,
+    }
+}
+
+/// What an order does to its two actions.
+fn flags(order: &Order) -> u16 {
+    if order.kind == OrderKind::Optional {
+        return flag::ORDERED;
+    }
+    match order.symmetry {
+        Symmetry::Asymmetric => flag::ASYMMETRIC,
+        Symmetry::Inverse => {
+            flag::THEN_IMPLIES_FIRST | flag::NEEDED_FIRST_BLOCKS | flag::SHARES_MIGRATION
+        }
+        Symmetry::Symmetric => {
+            let mut flags = flag::FIRST_IMPLIES_THEN | flag::SHARES_MIGRATION;
+            if matches!(order.first_action, OrderAction::Start | OrderAction::Promote) {
+                flags |= flag::UNRUNNABLE_BLOCKS;
+            }
+            flags
+        }
+    }
+}
+
+/// The actions by which something ends, as the first of an order; made if nothing stands for it.
+fn firsts(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -> Vec<ActId> {
+    if cluster[resource].is_collective() {
+        return vec![plan.need(Some(resource), done(task), None)];
+    }
+    let found = plan.all(resource, task);
+    if !found.is_empty() {
+        return found;
+    }
+    let is_over = match task {
+        Task::Stop => cluster[resource].role == Role::Stopped,
+        Task::Demote => cluster[resource].role < Role::Promoted,
+        Task::Start => !cluster[resource].managed && !cluster[resource].running.is_empty(),
+        Task::Promote => !cluster[resource].managed && cluster[resource].role == Role::Promoted,
+        Task::Demoted
+        | Task::Fence
+        | Task::OneOf
+        | Task::Promoted
+        | Task::Running
+        | Task::Stopped
+        | Task::Unfence => true,
+    };
+    if is_over {
+        return Vec::new();
+    }
+    // It will not be done: what needs it cannot be.
+    let never = plan.need(Some(resource), task, None);
+    plan[never].runnable = false;
+    plan[never].why = Some(format!("{} does not run", cluster[resource].id).into());
+    vec![never]
+}
+
+fn thens(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -> Vec<ActId> {
+    if cluster[resource].is_collective() {
+        vec![plan.need(Some(resource), task, None)]
+    } else {
+        plan.all(resource, task)
+    }
+}
+
+/// Instances on the same node, of which one waits for the other.
+fn pairs(
+    cluster: &Cluster<'_>,
+    plan: &Plan,
+    (first, first_task): (RscId, Task),
+    (then, then_task): (RscId, Task),
+) -> Vec<(Vec<ActId>, ActId)> {
+    let mut found = Vec::new();
+    let seconds: Vec<RscId> = match cluster[then].variant {
+        Variant::Primitive => vec![then],
+        Variant::Bundle | Variant::Clone | Variant::Group => cluster[then].children.clone(),
+    };
+    for second in seconds {
+        for primitive in cluster.primitives_of(second) {
+            for action in plan.all(primitive, then_task) {
+                let Some(node) = plan[action].node else { continue };
+                let on = on_node(cluster, plan, first, first_task, node);
+                found.push((on, action));
+            }
+        }
+    }
+    found
+}
+
+/// The actions of a clone's instances on one node.
+fn on_node(
+    cluster: &Cluster<'_>,
+    plan: &Plan,
+    clone: RscId,
+    task: Task,
+    node: NodeId,
+) -> Vec<ActId> {
+    let mut found = Vec::new();
+    for primitive in cluster.primitives_of(clone) {
+        found.extend(plan.find(primitive, task, Some(node)));
+    }
+    found
+}
+
+fn between(cluster: &Cluster<'_>, plan: &mut Plan, order: &Order, first: RscId) {
+    let then = order.then;
+    let why: Arc<str> = format!("order {}", order.id).into();
+    let (first_task, then_task) = (task(order.first_action), task(order.then_action));
+    let flags = flags(order);
+    // An inverse has the clone that is waited for on its other side.
+    let (waiter, held) =
+        if order.symmetry == Symmetry::Inverse { (first, then) } else { (then, first) };
+    if cluster[held].variant == Variant::Clone
+        && order.kind == OrderKind::Mandatory
+        && (cluster[held].clone.min > 0 || !order.require_all)
+    {
+        some_of_clone(cluster, plan, order, first);
+        return;
+    }
+    let is_clone = cluster[held].variant == Variant::Clone;
+    let pairwise =
+        is_clone && cluster[waiter].variant == Variant::Clone && cluster[waiter].clone.interleave;
+    let on_same_node = is_clone && !cluster[waiter].is_cloned();
+    if pairwise || (on_same_node && order.symmetry != Symmetry::Asymmetric && flags != 0) {
+        if order.symmetry == Symmetry::Inverse {
+            for (nexts, action) in pairs(cluster, plan, (then, then_task), (first, first_task)) {
+                for next in nexts {
+                    plan.edge(action, next, flags, &why);
+                }
+            }
+            return;
+        }
+        interleave(cluster, plan, order, first, pairwise);
+        return;
+    }
+    // That any of it ends counts, not that all of it has.
+    let is_end = matches!(first_task, Task::Stop | Task::Demote);
+    let befores = if is_end && order.symmetry == Symmetry::Symmetric {
+        let members = cluster.primitives_of(first);
+        members.into_iter().flat_map(|member| plan.all(member, first_task)).collect()
+    } else {
+        firsts(cluster, plan, first, first_task)
+    };
+    for before in befores {
+        for after in thens(cluster, plan, then, then_task) {
+            plan.edge(before, after, flags, &why);
+        }
+    }
+}
+
+fn interleave(cluster: &Cluster<'_>, plan: &mut Plan, order: &Order, first: RscId, pairwise: bool) {
+    let why: Arc<str> = format!("order {}", order.id).into();
+    let (first_task, then_task) = (task(order.first_action), task(order.then_action));
+    let flags = flags(order);
+    let all = pairs(cluster, plan, (first, first_task), (order.then, then_task));
+    let out = plan.need(Some(first), done(first_task), None);
+    for (befores, after) in all {
+        let blocks = flags & flag::UNRUNNABLE_BLOCKS != 0;
+        if befores.is_empty() && pairwise {
+            if blocks && order.kind == OrderKind::Mandatory {
+                plan[after].runnable = false;
+                plan[after].inhibited = true;
+                plan[after].why =
+                    Some(format!("no instance of {} there", cluster[first].id).into());
+            }
+            continue;
+        }
+        for before in &befores {
+            let flags = if pairwise { flags } else { flags & !flag::UNRUNNABLE_BLOCKS };
+            plan.edge(*before, after, flags, &why);
+        }
+        if !pairwise {
+            plan.edge(out, after, flags & !flag::FIRST_IMPLIES_THEN, &why);
+        }
+    }
+}
+
+/// So many instances of a clone are enough.
+fn some_of_clone(cluster: &Cluster<'_>, plan: &mut Plan, order: &Order, first: RscId) {
+    let (first_task, then_task) = (task(order.first_action), task(order.then_action));
+    let why: Arc<str> = format!("order {}", order.id).into();
+    if order.symmetry == Symmetry::Inverse {
+        for before in firsts(cluster, plan, first, first_task) {
+            for after in thens(cluster, plan, order.then, then_task) {
+                plan.edge(before, after, flag::ORDERED, &why);
+            }
+        }
+        return;
+    }
+    let gate = plan.need(None, Task::OneOf, None);
+    plan[gate].pseudo = true;
+    plan[gate].enough = cluster[first].clone.min.max(1);
+    for child in cluster[first].children.clone() {
+        let Some(last) = cluster.primitives_of(child).last().copied() else { continue };
+        for before in plan.all(last, first_task) {
+            plan.edge(before, gate, flag::MIN_RUNNABLE, &why);
+        }
+    }
+    if plan.edges.last().is_none_or(|edge| edge.then != gate) {
+        plan[gate].runnable = false;
+    }
+    for after in thens(cluster, plan, order.then, then_task) {
+        plan.edge(gate, after, flag::UNRUNNABLE_BLOCKS, &why);
+    }
+}
+
+/// One of several is enough.
+fn any(cluster: &Cluster<'_>, plan: &mut Plan, order: &Order, first: &[RscId]) {
+    let why: Arc<str> = format!("order {}", order.id).into();
+    let (first_task, then_task) = (task(order.first_action), task(order.then_action));
+    let gate = plan.need(None, Task::OneOf, None);
+    plan[gate].pseudo = true;
+    plan[gate].enough = 1;
+    for resource in first {
+        for before in firsts(cluster, plan, *resource, first_task) {
+            plan.edge(before, gate, flag::MIN_RUNNABLE, &why);
+        }
+    }
+    for after in thens(cluster, plan, order.then, then_task) {
+        let flags =
+            if order.kind == OrderKind::Optional { flag::ORDERED } else { flag::UNRUNNABLE_BLOCKS };
+        plan.edge(gate, after, flags, &why);
+    }
+}

@@ -1,0 +1,223 @@
+//! What a user would notice, on small clusters of our own.
+
+mod properties;
+
+use ha_core::role::Role;
+use ha_core::time::WallTime;
+
+use super::{ChangeKind, Schedule, Scheduler, WhatIf};
+use crate::cib::Cib;
+
+/// A history of one record: resource, operation, exit code.
+pub(super) fn history(resource: &str, operation: &str, rc: i32) -> String {
+    let expected = if operation == "monitor" { 7 } else { 0 };
+    format!(
+        r#"<lrm_resource id="{resource}" class="ocf" provider="pacemaker" type="Stateful">
+        <lrm_rsc_op id="{resource}_last_0" operation="{operation}" interval="0" call-id="5"
+          rc-code="{rc}" op-status="0" transition-key="1:1:{expected}:u"/></lrm_resource>"#
+    )
+}
+
+/// A node's state: `up`, `lost` or `off`, with histories.
+pub(super) fn node(number: usize, state: &str, histories: &str) -> String {
+    let (in_ccm, crmd, join, expected) = match state {
+        "up" => ("true", "online", "member", "member"),
+        "lost" => ("false", "offline", "down", "member"),
+        _ => ("false", "offline", "down", "down"),
+    };
+    format!(
+        r#"<node_state id="{number}" uname="n{number}" in_ccm="{in_ccm}" crmd="{crmd}"
+        join="{join}" expected="{expected}"><lrm id="{number}"><lrm_resources>{histories}
+        </lrm_resources></lrm></node_state>"#
+    )
+}
+
+pub(super) fn cib(options: &str, resources: &str, constraints: &str, status: &[String]) -> String {
+    let nodes: String =
+        (1..=status.len()).map(|n| format!(r#"<node id="{n}" uname="n{n}"/>"#)).collect();
+    format!(
+        r#"<cib have-quorum="1" dc-uuid="1"><configuration><crm_config>
+        <cluster_property_set id="o">{options}</cluster_property_set></crm_config>
+        <nodes>{nodes}</nodes><resources>{resources}</resources>
+        <constraints>{constraints}</constraints></configuration>
+        <status>{}</status></cib>"#,
+        status.concat()
+    )
+}
+
+pub(super) fn primitive(id: &str) -> String {
+    format!(r#"<primitive id="{id}" class="ocf" provider="pacemaker" type="Stateful"/>"#)
+}
+
+pub(super) const NO_FENCING: &str = r#"<nvpair id="f" name="fencing-enabled" value="false"/>"#;
+pub(super) const FENCE: &str = r#"<primitive id="fence" class="stonith" type="fence_x"/>"#;
+
+fn decide(text: &str) -> Schedule {
+    let (cib, _) = Cib::parse(text).unwrap();
+    Scheduler::new().decide(&cib, WallTime::from_micros(1_000_000))
+}
+
+fn lines(decided: &Schedule) -> Vec<String> {
+    let line = |change: &super::Change| {
+        let mut line = format!("{:?}", change.kind).to_lowercase();
+        for part in [&change.resource, &change.from].into_iter().flatten() {
+            line = format!("{line} {part}");
+        }
+        format!("{line} {}{}", change.node, if change.blocked { " blocked" } else { "" })
+    };
+    decided.changes.iter().map(line).collect()
+}
+
+fn up(histories: &[&str]) -> Vec<String> {
+    histories.iter().enumerate().map(|(index, one)| node(index + 1, "up", one)).collect()
+}
+
+#[test]
+fn a_group_stays_together_and_starts_in_order() {
+    let group = format!(r#"<group id="g">{}{}</group>"#, primitive("a"), primitive("b"));
+    let location = r#"<rsc_location id="l" rsc="g" node="n2" score="10"/>"#;
+    let decided = decide(&cib(NO_FENCING, &group, location, &up(&["", ""])));
+    assert_eq!(lines(&decided), ["start a n2", "start b n2"]);
+    let step = |name: &str| {
+        let of = |step: &super::Step| step.resource.as_deref() == Some(name);
+        decided.transition.steps.iter().position(of).unwrap()
+    };
+    let (a, b) = (step("a"), step("b"));
+    assert!(decided.transition.waits.iter().any(|wait| wait.first == a && wait.then == b));
+}
+
+#[test]
+fn a_lost_node_is_fenced_before_its_resources_start_elsewhere() {
+    let started = history("db", "start", 0);
+    let status = [node(1, "lost", &started), node(2, "up", "")];
+    let resources = format!("{FENCE}{}", primitive("db"));
+    let decided = decide(&cib("", &resources, "", &status));
+    assert_eq!(lines(&decided), ["fence n1", "start fence n2", "move db n1 n2"]);
+    let steps = &decided.transition.steps;
+    let fence = steps.iter().position(|step| step.task == "fence").unwrap();
+    let is_start =
+        |step: &super::Step| step.task == "start" && step.resource.as_deref() == Some("db");
+    let start = steps.iter().position(is_start).unwrap();
+    assert!(decided.transition.waits.iter().any(|w| w.first == fence && w.then == start));
+}
+
+#[test]
+fn without_quorum_what_runs_is_stopped_and_nothing_starts() {
+    let started = history("a", "start", 0);
+    let resources = format!("{}{}", primitive("a"), primitive("b"));
+    let text = cib(NO_FENCING, &resources, "", &up(&[&started, ""]));
+    let (mut cib, _) = Cib::parse(&text).unwrap();
+    WhatIf::Quorum(false).apply(&mut cib);
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    assert_eq!(lines(&decided), ["stop a n1", "start b n2 blocked"]);
+    assert!(decided.outcome.is_empty());
+}
+
+#[test]
+fn a_failed_resource_recovers_and_after_too_many_failures_it_moves() {
+    let failed = r#"<lrm_resource id="a" class="ocf" provider="pacemaker" type="Stateful">
+        <lrm_rsc_op id="a_0" operation="start" interval="0" call-id="5" rc-code="0"
+          op-status="0" transition-key="1:1:0:u"/>
+        <lrm_rsc_op id="a_m" operation="monitor" interval="10000" call-id="6" rc-code="1"
+          op-status="0" transition-key="1:1:0:u"/></lrm_resource>"#;
+    let resource = r#"<primitive id="a" class="ocf" provider="pacemaker" type="Stateful">
+        <meta_attributes id="m"><nvpair id="t" name="migration-threshold" value="2"/>
+        </meta_attributes></primitive>"#;
+    let text = cib(NO_FENCING, resource, "", &up(&[failed, ""]));
+    assert_eq!(lines(&decide(&text)), ["recover a n1"]);
+    let (mut cib, _) = Cib::parse(&text).unwrap();
+    WhatIf::Attribute("n1".into(), "fail-count-a#monitor_10000".into(), "2".into()).apply(&mut cib);
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    assert_eq!(lines(&decided), ["recover a n1 n2"]);
+    let account = decided.accounts.iter().find(|one| &*one.resource == "a").unwrap();
+    assert!(account.to_string().contains("-infinity (failures there)"), "{account}");
+}
+
+#[test]
+fn the_best_instance_is_promoted_and_the_promoted_role_takes_its_dependent_along() {
+    let clone = format!(
+        r#"<clone id="c"><meta_attributes id="m"><nvpair id="p" name="promotable" value="true"/>
+        </meta_attributes>{}</clone>{}"#,
+        primitive("db"),
+        primitive("ip")
+    );
+    let with = r#"<rsc_colocation id="w" rsc="ip" with-rsc="c" with-rsc-role="Promoted"
+        score="INFINITY"/>"#;
+    let text = cib(NO_FENCING, &clone, with, &up(&["", ""]));
+    let (mut cib, _) = Cib::parse(&text).unwrap();
+    WhatIf::Attribute("n1".into(), "master-db".into(), "5".into()).apply(&mut cib);
+    WhatIf::Attribute("n2".into(), "master-db".into(), "10".into()).apply(&mut cib);
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    assert_eq!(
+        decided.outcome["db"][&Role::Promoted].iter().map(|n| &**n).collect::<Vec<_>>(),
+        ["n2"]
+    );
+    assert_eq!(
+        decided.outcome["ip"][&Role::Started].iter().map(|n| &**n).collect::<Vec<_>>(),
+        ["n2"]
+    );
+}
+
+#[test]
+fn what_follows_in_an_order_restarts_with_what_it_follows() {
+    let failed = format!("{}{}", history("a", "monitor", 1), history("b", "start", 0));
+    let resources = format!("{}{}", primitive("a"), primitive("b"));
+    let order = r#"<rsc_order id="o" first="a" then="b"/>"#;
+    let decided = decide(&cib(NO_FENCING, &resources, order, &up(&[&failed])));
+    assert_eq!(lines(&decided), ["recover a n1", "restart b n1"]);
+    let kinds: Vec<ChangeKind> = decided.changes.iter().map(|change| change.kind).collect();
+    assert_eq!(kinds, [ChangeKind::Recover, ChangeKind::Restart]);
+}
+
+#[test]
+fn a_live_migration_is_preferred_to_a_move() {
+    let vm = r#"<primitive id="vm" class="ocf" provider="pacemaker" type="Stateful">
+        <meta_attributes id="m"><nvpair id="a" name="allow-migrate" value="true"/>
+        </meta_attributes></primitive>"#;
+    let started = history("vm", "start", 0);
+    let text = cib(NO_FENCING, vm, "", &up(&[&started, ""]));
+    let (mut cib, _) = Cib::parse(&text).unwrap();
+    assert!(Scheduler::new().decide(&cib, WallTime::from_micros(0)).changes.is_empty());
+    WhatIf::Standby("n1".into()).apply(&mut cib);
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    assert_eq!(lines(&decided), ["migrate vm n1 n2"]);
+}
+
+#[test]
+fn a_revoked_ticket_stops_what_needs_it() {
+    let started = history("a", "start", 0);
+    let ticket = r#"<rsc_ticket id="t" rsc="a" ticket="T" loss-policy="stop"/>"#;
+    let text = cib(NO_FENCING, &primitive("a"), ticket, &up(&[&started]));
+    assert_eq!(lines(&decide(&text)), ["stop a n1"]);
+    let granted = r#"<tickets><ticket_state id="T" granted="true"/></tickets></status>"#;
+    assert!(decide(&text.replace("</status>", granted)).changes.is_empty());
+}
+
+#[test]
+fn long_chains_come_to_an_end() {
+    let names: Vec<String> = (0..400).map(|n| format!("r{n}")).collect();
+    let resources: String = names.iter().map(|name| primitive(name)).collect();
+    let pairs = |from: usize, to: usize| {
+        format!(
+            r#"<rsc_colocation id="c{from}" rsc="r{from}" with-rsc="r{to}" score="INFINITY"/>
+            <rsc_order id="o{from}" first="r{to}" then="r{from}"/>"#
+        )
+    };
+    for backwards in [false, true] {
+        let chain: String =
+            (1..400).map(|n| if backwards { pairs(n - 1, n) } else { pairs(n, n - 1) }).collect();
+        let decided = decide(&cib(NO_FENCING, &resources, &chain, &up(&["", ""])));
+        assert_eq!(decided.changes.len(), 400);
+        let first = &decided.changes[0].node;
+        assert!(decided.changes.iter().all(|change| change.node == *first));
+    }
+}
+
+#[test]
+fn pictures_show_every_step() {
+    let decided = decide(&cib(NO_FENCING, &primitive("a&lt;b"), "", &up(&[""])));
+    assert_eq!(decided.transition.steps.len(), 1);
+    let svg = decided.transition.to_svg();
+    assert!(svg.contains("start a&lt;b n1") && svg.ends_with("</svg>\n"), "{svg}");
+    assert!(decided.transition.to_dot().contains("label=\"start a<b n1\""));
+}

@@ -1,0 +1,250 @@
+//! What is done, and in which order, as a graph with its reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::scheduler::actions::{Plan, word};
+use crate::scheduler::cluster::Cluster;
+use crate::scheduler::id::ActId;
+
+/// One action that must be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Step {
+    /// What: `start`, `stop`, `promote`, `demote`, `fence`, `unfence`.
+    pub task: &'static str,
+    /// The instance; none for nodes.
+    pub resource: Option<Arc<str>>,
+    /// Where.
+    pub node: Option<Arc<str>>,
+    /// Whether it cannot be done in this transition.
+    pub blocked: bool,
+    /// Why it must be done, or cannot be.
+    pub reason: Option<Arc<str>>,
+}
+
+/// One step before another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Wait {
+    /// The position of the step that comes first.
+    pub first: usize,
+    /// The position of the step that waits.
+    pub then: usize,
+    /// Why.
+    pub reason: Arc<str>,
+}
+
+/// Steps and what they wait for; without loops.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Transition {
+    /// What is done.
+    pub steps: Vec<Step>,
+    /// What waits for what.
+    pub waits: Vec<Wait>,
+}
+
+/// The transition of a plan: actions that must be done, with the pseudo actions between them
+/// left out.
+pub(crate) fn transition(cluster: &Cluster<'_>, plan: &Plan) -> Transition {
+    let mut position: BTreeMap<ActId, usize> = BTreeMap::new();
+    let mut made = Transition::default();
+    for index in 0..plan.actions.len() {
+        let id = ActId::new(index);
+        if is_step(cluster, plan, id) {
+            position.insert(id, made.steps.len());
+            made.steps.push(step(cluster, plan, id));
+        }
+    }
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); plan.actions.len()];
+    for (index, edge) in plan.edges.iter().enumerate() {
+        after[edge.first.index()].push(index);
+    }
+    for (first, at) in &position {
+        let mut seen: BTreeSet<ActId> = BTreeSet::new();
+        let mut open = vec![*first];
+        while let Some(next) = open.pop() {
+            for edge in after[next.index()].iter().filter_map(|edge| plan.edges.get(*edge)) {
+                if !seen.insert(edge.then) {
+                    continue;
+                }
+                match position.get(&edge.then) {
+                    Some(then) if then != at => made.waits.push(Wait {
+                        first: *at,
+                        then: *then,
+                        reason: Arc::clone(&edge.why),
+                    }),
+                    Some(_) => {}
+                    None => {
+                        if plan[edge.then].pseudo {
+                            open.push(edge.then);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    drop_loops(&mut made);
+    made
+}
+
+fn is_step(cluster: &Cluster<'_>, plan: &Plan, id: ActId) -> bool {
+    let action = &plan[id];
+    let is_managed =
+        action.resource.is_none_or(|rsc| cluster[rsc].is_primitive() && cluster[rsc].managed);
+    !action.optional && action.node.is_some() && is_managed
+}
+
+fn step(cluster: &Cluster<'_>, plan: &Plan, id: ActId) -> Step {
+    let action = &plan[id];
+    Step {
+        task: word(action.task),
+        resource: action.resource.map(|rsc| Arc::clone(&cluster[rsc].id)),
+        node: action.node.map(|node| Arc::clone(&cluster[node].name)),
+        blocked: !action.runnable,
+        reason: action.why.clone(),
+    }
+}
+
+/// Leaves out the waits that would close a loop, those found last first.
+fn drop_loops(made: &mut Transition) {
+    let mut waiting = vec![0_usize; made.steps.len()];
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); made.steps.len()];
+    for (index, wait) in made.waits.iter().enumerate() {
+        waiting[wait.then] += 1;
+        after[wait.first].push(index);
+    }
+    let mut keep = vec![true; made.waits.len()];
+    let mut done = vec![false; made.steps.len()];
+    let mut ready: BTreeSet<usize> = (0..made.steps.len()).filter(|at| waiting[*at] == 0).collect();
+    loop {
+        while let Some(at) = ready.pop_first() {
+            done[at] = true;
+            for index in &after[at] {
+                let then = made.waits[*index].then;
+                if keep[*index] && !done[then] {
+                    waiting[then] -= 1;
+                    if waiting[then] == 0 {
+                        ready.insert(then);
+                    }
+                }
+            }
+        }
+        // Whoever waits for the fewest goes first, and does not wait for those left.
+        let open = (0..made.steps.len()).filter(|at| !done[*at]);
+        let Some(next) = open.min_by_key(|at| (waiting[*at], *at)) else { break };
+        for (index, wait) in made.waits.iter().enumerate() {
+            if wait.then == next && !done[wait.first] {
+                keep[index] = false;
+            }
+        }
+        waiting[next] = 0;
+        ready.insert(next);
+    }
+    let mut kept = keep.iter();
+    made.waits.retain(|_| kept.next().copied().unwrap_or(true));
+}
+
+impl Step {
+    fn title(&self) -> String {
+        let mut title = String::from(self.task);
+        for part in [&self.resource, &self.node].into_iter().flatten() {
+            title.push(' ');
+            title.push_str(part);
+        }
+        title
+    }
+}
+
+impl Transition {
+    /// The graph in the language of Graphviz.
+    #[must_use]
+    pub fn to_dot(&self) -> String {
+        let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+        let mut dot = String::from("digraph transition {\n  rankdir=LR;\n  node [shape=box];\n");
+        for (index, step) in self.steps.iter().enumerate() {
+            let style = if step.blocked { " style=dashed color=red" } else { "" };
+            let why = step.reason.as_deref().unwrap_or_default();
+            let (title, why) = (quote(&step.title()), quote(why));
+            let line = format!("  a{index} [label=\"{title}\" tooltip=\"{why}\"{style}];\n");
+            dot.push_str(&line);
+        }
+        for wait in &self.waits {
+            let (first, then, why) = (wait.first, wait.then, quote(&wait.reason));
+            let line = format!("  a{first} -> a{then} [tooltip=\"{why}\"];\n");
+            dot.push_str(&line);
+        }
+        dot.push_str("}\n");
+        dot
+    }
+
+    /// How many steps come before each at most.
+    fn ranks(&self) -> Vec<usize> {
+        let mut ranks = vec![0_usize; self.steps.len()];
+        for _ in 0..self.steps.len() {
+            let mut changed = false;
+            for wait in &self.waits {
+                let wanted = ranks[wait.first] + 1;
+                if ranks[wait.then] < wanted {
+                    ranks[wait.then] = wanted;
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        ranks
+    }
+
+    /// The graph as a picture: what comes first stands left. Reasons show under the pointer.
+    #[must_use]
+    pub fn to_svg(&self) -> String {
+        const WIDTH: usize = 260;
+        const HEIGHT: usize = 26;
+        const GAP: usize = 60;
+        let escape =
+            |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let ranks = self.ranks();
+        let mut rows: Vec<usize> = vec![0; self.steps.len() + 1];
+        let mut places = Vec::with_capacity(self.steps.len());
+        for rank in &ranks {
+            let row = rows[*rank];
+            rows[*rank] += 1;
+            places.push((20 + rank * (WIDTH + GAP), 20 + row * (HEIGHT + 14)));
+        }
+        let width = places.iter().map(|(x, _)| x + WIDTH + 20).max().unwrap_or(100);
+        let height = places.iter().map(|(_, y)| y + HEIGHT + 20).max().unwrap_or(40);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             font-family=\"sans-serif\" font-size=\"12\">\n"
+        );
+        for wait in &self.waits {
+            let ((x1, y1), (x2, y2)) = (places[wait.first], places[wait.then]);
+            let (x1, y1, y2) = (x1 + WIDTH, y1 + HEIGHT / 2, y2 + HEIGHT / 2);
+            let why = escape(&wait.reason);
+            let line = format!(
+                "<line x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" stroke=\"#888\">\
+                 <title>{why}</title></line>\n"
+            );
+            svg.push_str(&line);
+        }
+        for (step, (x, y)) in self.steps.iter().zip(&places) {
+            let colour = if step.blocked { "#fdd" } else { "#def" };
+            let (title, why) =
+                (escape(&step.title()), escape(step.reason.as_deref().unwrap_or_default()));
+            let (tx, ty) = (x + 8, y + 17);
+            let line = format!(
+                "<g><title>{why}</title><rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" \
+                 height=\"{HEIGHT}\" fill=\"{colour}\" stroke=\"#446\"/>\
+                 <text x=\"{tx}\" y=\"{ty}\">{title}</text></g>\n"
+            );
+            svg.push_str(&line);
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+}
