@@ -1,0 +1,166 @@
+//! Decides on a Pacemaker CIB: what would be done, why, and what if something were different.
+//!
+//! ```text
+//! simulate CASE.xml                         the decision, as JSON
+//! simulate CASE.xml --explain [RESOURCE]    why each resource is where it is
+//! simulate CASE.xml --graph out.svg         what is done in which order (out.dot for Graphviz)
+//! simulate CASE.xml --what-if node-down=n1  the same, had n1 been lost
+//! simulate check CASE.xml                   what is wrong with the configuration
+//! ```
+//!
+//! The JSON has `actions`, one entry for each instance that changes, and `final`, what is active
+//! afterwards. Ends with 0, with 1 if `check` finds an error, and with 2 if there is nothing to
+//! decide on: no such file, or no CIB in it.
+#![expect(clippy::print_stdout, reason = "this program's output is its result")]
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Parser, Subcommand};
+use ha_core::role::Role;
+use ha_core::time::WallTime;
+use ha_crm::check::{Severity, check};
+use ha_crm::cib::{Cib, Note};
+use ha_crm::scheduler::{Schedule, Scheduler, WhatIf};
+use serde_json::{Map, Value, json};
+
+/// Decides on a Pacemaker CIB without doing anything.
+#[derive(Parser)]
+#[command(name = "simulate", args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The CIB, as `cibadmin -Q` or `pcs cluster cib` writes it
+    #[arg(required = true)]
+    cib: Option<PathBuf>,
+    /// Says why each resource, or one, is where it is
+    #[arg(long, value_name = "RESOURCE", num_args = 0..=1, default_missing_value = "")]
+    explain: Option<String>,
+    /// Writes the transition as a picture (.svg) or for Graphviz (.dot)
+    #[arg(long, value_name = "FILE")]
+    graph: Option<PathBuf>,
+    /// Something that is different: node-down=N, node-up=N, standby=N, quorum=yes|no,
+    /// attribute=N:NAME=VALUE; may be repeated
+    #[arg(long, value_name = "CHANGE")]
+    what_if: Vec<WhatIf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says what is wrong with a configuration, one finding a line
+    Check {
+        /// The CIB
+        cib: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("simulate: {error}\n"),
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
+    if let Some(Command::Check { cib }) = &args.command {
+        return report(cib);
+    }
+    let path = args.cib.as_deref().ok_or("say which CIB to read")?;
+    let (mut cib, _) = read(path)?;
+    for change in &args.what_if {
+        change.apply(&mut cib);
+    }
+    let now = cib.execution_date.unwrap_or_else(clock);
+    let wants_reasons = args.explain.is_some() || args.graph.is_some();
+    let scheduler = if wants_reasons { Scheduler::new() } else { Scheduler::terse() };
+    let decided = scheduler.decide(&cib, now);
+    if let Some(file) = &args.graph {
+        let is_dot = file.extension().is_some_and(|extension| extension == "dot");
+        let transition = &decided.transition;
+        let text = if is_dot { transition.to_dot() } else { transition.to_svg() };
+        std::fs::write(file, text)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    match &args.explain {
+        Some(resource) => explain(&decided, resource)?,
+        None => println!("{}", document(&decided)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> Result<(Cib, Vec<Note>), Box<dyn Error>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(Cib::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn clock() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn report(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let (cib, notes) = read(path)?;
+    let findings = check(&cib, &notes);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let is_wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
+    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The decision as one document.
+fn document(decided: &Schedule) -> Value {
+    let mut last = Map::new();
+    for (resource, roles) in &decided.outcome {
+        let mut places = Map::new();
+        for (role, nodes) in roles {
+            let word = if *role == Role::Promoted { "Promoted" } else { "Started" };
+            places.insert(word.to_owned(), json!(nodes));
+        }
+        last.insert(resource.to_string(), places.into());
+    }
+    json!({ "actions": decided.changes, "final": last })
+}
+
+fn explain(decided: &Schedule, resource: &str) -> Result<(), Box<dyn Error>> {
+    let wanted = |account: &&ha_crm::scheduler::Account| {
+        resource.is_empty() || *account.resource == *resource || *account.base == *resource
+    };
+    let mut any = false;
+    for account in decided.accounts.iter().filter(wanted) {
+        println!("{account}");
+        for (index, step) in decided.transition.steps.iter().enumerate() {
+            if step.resource.as_ref() != Some(&account.resource) {
+                continue;
+            }
+            let node = step.node.as_deref().unwrap_or("");
+            let why = step.reason.as_deref().unwrap_or("");
+            let blocked = if step.blocked { ", blocked" } else { "" };
+            println!("   {} on {node}{blocked}: {why}", step.task);
+            let waits = decided.transition.waits.iter().filter(|wait| wait.then == index);
+            for wait in waits {
+                let Some(first) = decided.transition.steps.get(wait.first) else { continue };
+                let (what, at) = (first.resource.as_deref(), first.node.as_deref());
+                let (what, at) = (what.unwrap_or(""), at.unwrap_or(""));
+                println!("      after {} {what} on {at}: {}", first.task, wait.reason);
+            }
+        }
+        any = true;
+    }
+    if any {
+        Ok(())
+    } else {
+        let mut names: Vec<&str> = decided.accounts.iter().map(|one| &*one.base).collect();
+        names.dedup();
+        Err(format!("there is no resource {resource}; there are {}", names.join(", ")).into())
+    }
+}
