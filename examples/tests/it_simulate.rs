@@ -1,5 +1,7 @@
 //! `simulate` as its users run it, and how near its decisions are to Pacemaker's.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

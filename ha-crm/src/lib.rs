@@ -53,7 +53,7 @@
 //! # Features
 //!
 //! - `tokio` (default): drivers, the control socket.
-//! - `cib`: Pacemaker's CIB, read into types, and checked.
+//! - `cib`: Pacemaker's CIB, read into types, checked, and decided on (`scheduler`).
 //! - `file`: the configuration file of a node.
 //! - `service`: the manager's driver on the mesh and the Raft store.
 //! - `node`: a whole node from its file; `service` and `file`.
@@ -64,7 +64,8 @@
 //! Placement by the same scores, but stickiness is 100 by default, and a configuration that cannot
 //! keep its guarantees is refused rather than run. Groups, colocations, orders, failure counts and
 //! probes are there. Pacemaker's configurations can be read (`cib`), and its rules asked
-//! ([`model::rule`]), but decisions do not go by them yet: clones, promotion, rules, tickets, utilization, remote nodes and bundles are
+//! ([`model::rule`]), and decided on as Pacemaker would (`scheduler`), but the manager does not act by these
+//! decisions yet: for it clones, promotion, rules, tickets, utilization, remote nodes and bundles are
 //! not.
 
 #![forbid(unsafe_code)]

@@ -16,11 +16,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
 use ha_core::role::Role;
-use ha_core::time::WallTime;
+use ha_core::time::{BootClock, Clock};
 use ha_crm::check::{Severity, check};
 use ha_crm::cib::{Cib, Note};
 use ha_crm::scheduler::{Schedule, Scheduler, WhatIf};
@@ -60,10 +59,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("simulate: {error}\n"),
-            );
+            eprintln!("simulate: {error}");
             ExitCode::from(2)
         }
     }
@@ -78,7 +74,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     for change in &args.what_if {
         change.apply(&mut cib);
     }
-    let now = cib.execution_date.unwrap_or_else(clock);
+    let now = cib.execution_date.unwrap_or_else(|| BootClock::new().wall());
     let wants_reasons = args.explain.is_some() || args.graph.is_some();
     let scheduler = if wants_reasons { Scheduler::new() } else { Scheduler::terse() };
     let decided = scheduler.decide(&cib, now);
@@ -100,11 +96,6 @@ fn read(path: &Path) -> Result<(Cib, Vec<Note>), Box<dyn Error>> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok(Cib::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
-}
-
-fn clock() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn report(path: &Path) -> Result<ExitCode, Box<dyn Error>> {

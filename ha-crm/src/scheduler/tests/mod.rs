@@ -33,8 +33,8 @@ pub(super) fn node(number: usize, state: &str, histories: &str) -> String {
 }
 
 pub(super) fn cib(options: &str, resources: &str, constraints: &str, status: &[String]) -> String {
-    let nodes: String =
-        (1..=status.len()).map(|n| format!(r#"<node id="{n}" uname="n{n}"/>"#)).collect();
+    let node = |n: usize| format!(r#"<node id="{n}" uname="n{n}"/>"#);
+    let nodes = (1..=status.len()).map(node).collect::<Vec<_>>().concat();
     format!(
         r#"<cib have-quorum="1" dc-uuid="1"><configuration><crm_config>
         <cluster_property_set id="o">{options}</cluster_property_set></crm_config>

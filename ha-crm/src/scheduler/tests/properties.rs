@@ -37,10 +37,11 @@ prop_compose! {
         let sorted = |(a, b): (usize, usize)| (a.max(b), a.min(b));
         let mut constraints = String::new();
         for (index, (rsc, node, score)) in locations.iter().enumerate() {
-            constraints.push_str(&format!(
+            let line = format!(
                 r#"<rsc_location id="l{index}" rsc="r{rsc}" node="n{}" score="{score}"/>"#,
                 node + 1
-            ));
+            );
+            constraints.push_str(&line);
         }
         let mut together = Vec::new();
         for (index, (rsc, with, score)) in colocations.iter().enumerate() {
@@ -48,9 +49,10 @@ prop_compose! {
             if rsc != with && *score == "INFINITY" {
                 together.push((rsc, with));
             }
-            constraints.push_str(&format!(
+            let line = format!(
                 r#"<rsc_colocation id="c{index}" rsc="r{rsc}" with-rsc="r{with}" score="{score}"/>"#
-            ));
+            );
+            constraints.push_str(&line);
         }
         let orders: Vec<_> = orders
             .into_iter()
@@ -58,9 +60,10 @@ prop_compose! {
             .map(|(then, first)| (first, then))
             .collect();
         for (index, (first, then)) in orders.iter().enumerate() {
-            constraints.push_str(&format!(
+            let line = format!(
                 r#"<rsc_order id="o{index}" first="r{first}" then="r{then}"/>"#
-            ));
+            );
+            constraints.push_str(&line);
         }
         let resources: String = (0..plain).map(|n| primitive(&format!("r{n}"))).collect();
         let status: Vec<String> = states
