@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::cib::{Discovery, LossPolicy};
 use crate::scheduler::cluster::Cluster;
-use crate::scheduler::constraint::Colocation;
+use crate::scheduler::constraint::{Colocation, TicketUse};
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
 use crate::scheduler::resource::{ABSENT, Variant};
 use crate::scheduler::score::INFINITY;
-use crate::scheduler::unpack::{add_colocation, ban_scope, fail_count, fence, set_next_role};
+use crate::scheduler::unpack::{add_colocation, ban_scope, fail_count, fence};
 use ha_core::role::Role;
 
 /// Applies all criteria, in order.
@@ -198,76 +198,64 @@ fn join(
     );
 }
 
-/// What needs a ticket that is not there. Source: `rsc_ticket`.
+/// What needs a ticket that is not there. Source: `rsc_ticket`, `loss-policy`.
 fn apply_tickets(cluster: &mut Cluster<'_>) {
     for index in 0..cluster.ticket_uses.len() {
         let Some(using) = cluster.ticket_uses.get(index).cloned() else { continue };
         let ticket = cluster.tickets.get(&using.ticket).copied().unwrap_or_default();
-        let why = Why::Ticket(Arc::clone(&using.ticket));
-        let is_promoted = using.role == Some(Role::Promoted);
         if ticket.granted && !ticket.standby {
             continue;
         }
-        if ticket.granted && ticket.standby {
-            // In standby nothing starts, and what runs is not touched but by its policy.
-            match (is_promoted, using.loss_policy) {
-                (true, _) => demote(cluster, using.resource, &why),
-                (false, LossPolicy::Freeze) => freeze(cluster, using.resource),
-                (false, _) => ban(cluster, using.resource, &why),
-            }
-            continue;
+        if using.role == Some(Role::Promoted) {
+            forbid_promotion(cluster, using.resource);
         }
-        match using.loss_policy {
-            LossPolicy::Freeze => freeze(cluster, using.resource),
-            LossPolicy::Demote => {
-                if is_promoted || using.role.is_none() || using.role == Some(Role::Started) {
-                    demote(cluster, using.resource, &why);
-                }
-                if !is_promoted {
-                    // Demotion is all that is lost.
-                }
-            }
-            LossPolicy::Stop => ban(cluster, using.resource, &why),
-            LossPolicy::Fence => {
-                let had = ticket.was_granted || ticket.standby;
-                ban(cluster, using.resource, &why);
-                let _ = had;
-                let members = cluster.all_of(using.resource);
-                for member in members {
-                    for node in cluster[member].running.clone() {
-                        fence(cluster, node, "it must give up a ticket");
-                    }
-                }
-            }
+        for member in cluster.all_of(using.resource) {
+            miss_ticket(cluster, member, &using, ticket.granted);
         }
     }
 }
 
-fn ban(cluster: &mut Cluster<'_>, resource: RscId, why: &Why) {
-    for member in cluster.all_of(resource) {
-        cluster.ban_all(member, why);
-    }
-}
-
-fn demote(cluster: &mut Cluster<'_>, resource: RscId, why: &Why) {
-    for member in cluster.all_of(resource) {
-        for node in cluster.node_ids() {
-            cluster[member].promotion_locations.push((node, -INFINITY));
+/// A resource does without a ticket that it needs.
+fn miss_ticket(cluster: &mut Cluster<'_>, member: RscId, using: &TicketUse, granted: bool) {
+    let why = Why::Ticket(Arc::clone(&using.ticket));
+    let is_for_promotion = using.role == Some(Role::Promoted);
+    if granted || cluster[member].running.is_empty() {
+        // In standby, or where nothing is to be lost: only that it does not run.
+        if !is_for_promotion || using.loss_policy == LossPolicy::Stop {
+            cluster.ban_all(member, &why);
         }
+        return;
     }
-    let _ = why;
-}
-
-/// What runs goes on, nothing is started.
-fn freeze(cluster: &mut Cluster<'_>, resource: RscId) {
-    for member in cluster.all_of(resource) {
-        if cluster[member].is_primitive() {
-            if cluster[member].running.is_empty() {
-                set_next_role(cluster, member, Role::Stopped, "its ticket is frozen");
-            } else {
+    match using.loss_policy {
+        LossPolicy::Stop => cluster.ban_all(member, &why),
+        LossPolicy::Demote => {
+            if !is_for_promotion {
+                cluster.ban_all(member, &why);
+            }
+        }
+        LossPolicy::Fence => {
+            if is_for_promotion && cluster[member].role != Role::Promoted {
+                return;
+            }
+            cluster.ban_all(member, &why);
+            for node in cluster[member].running.clone() {
+                fence(cluster, node, "it must give up a ticket");
+            }
+        }
+        LossPolicy::Freeze => {
+            if cluster[member].is_primitive() {
                 cluster[member].managed = false;
                 cluster[member].blocked = true;
             }
+        }
+    }
+}
+
+/// Without its ticket nothing is promoted.
+fn forbid_promotion(cluster: &mut Cluster<'_>, resource: RscId) {
+    for member in cluster.all_of(resource) {
+        for node in cluster.node_ids() {
+            cluster[member].promotion_locations.push((node, -INFINITY));
         }
     }
 }
