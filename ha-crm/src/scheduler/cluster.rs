@@ -24,7 +24,6 @@ pub(crate) const MAX_DEPTH: usize = 300;
 pub(crate) struct TicketNow {
     pub(crate) granted: bool,
     pub(crate) standby: bool,
-    pub(crate) was_granted: bool,
 }
 
 /// The working picture of a cluster.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::scheduler::actions::{Plan, Task};
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::{ActId, NodeId, RscId};
+use crate::scheduler::resource::MultipleActive;
 
 /// What happens to an instance, or to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -336,6 +337,12 @@ fn stays(
     found: &mut Vec<Change>,
 ) {
     let rsc = &cluster[resource];
+    let unexpected = steps.stops.iter().any(|stop| !steps.plan[*stop].optional);
+    if rsc.multiple_active == MultipleActive::StopUnexpected && unexpected {
+        // Elsewhere it stops, here it goes on: people are told of the whole.
+        found.push(change(cluster, resource, ChangeKind::Restart, node));
+        return;
+    }
     for stop in &steps.stops {
         let at = steps.plan[*stop].node;
         if at != Some(node) && !steps.plan[*stop].optional {

@@ -90,7 +90,7 @@ fn decide(cluster: &mut Cluster<'_>, resource: RscId, prefer: Option<NodeId>) {
         cluster[resource].next_role = role;
         return;
     }
-    if cluster.options.stop_all && !cluster[resource].is_fencing {
+    if cluster.options.stop_all {
         cluster[resource].why = Some("stop-all-resources is set".into());
         commit(cluster, resource, None);
         return;

@@ -178,7 +178,15 @@ fn anonymous(cluster: &mut Cluster<'_>, clone: RscId, like: RscId, node: NodeId)
         && instances.iter().any(|one| {
             member_of(cluster, *one).is_some_and(|member| cluster[member].running.contains(&node))
         });
-    let free = if is_extra { None } else { mine.or_else(free) };
+    // What needs no fencing does not wait for a lost node: what ran there is counted apart.
+    let is_lost = (!cluster[node].online || cluster[node].unclean)
+        && !cluster[node].is_guest()
+        && cluster[clone].clone.max < cluster.nodes.len()
+        && !matches!(
+            cluster[like].requires,
+            Some(crate::cib::Requires::Fencing | crate::cib::Requires::Unfencing)
+        );
+    let free = if is_extra || is_lost { None } else { mine.or_else(free) };
     let instance = if let Some(instance) = free {
         instance
     } else {
@@ -276,7 +284,7 @@ fn replay_resource(
 }
 
 /// Sets a role that shall not be exceeded.
-pub(crate) fn set_next_role(cluster: &mut Cluster<'_>, resource: RscId, role: Role, why: &str) {
+fn set_next_role(cluster: &mut Cluster<'_>, resource: RscId, role: Role, why: &str) {
     let rsc = &mut cluster[resource];
     rsc.target_role = Some(rsc.target_role.map_or(role, |known| known.min(role)));
     rsc.next_role_why = Some(why.into());

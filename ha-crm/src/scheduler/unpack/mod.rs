@@ -28,7 +28,6 @@ use crate::scheduler::options::Options;
 
 pub(crate) use self::constraints::push as add_colocation;
 pub(crate) use self::failures::fail_count;
-pub(crate) use self::history::set_next_role;
 pub(crate) use self::membership::{fence, find as node_of};
 pub(crate) use self::operations::configured_op;
 pub(crate) use self::outcome::{active_role, ban_scope};

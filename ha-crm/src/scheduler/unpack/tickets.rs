@@ -14,7 +14,6 @@ pub(super) fn states(cib: &Cib) -> BTreeMap<Arc<str>, TicketNow> {
         let now = TicketNow {
             granted: state.granted.unwrap_or(false),
             standby: state.standby.unwrap_or(false),
-            was_granted: state.last_granted.is_some(),
         };
         (Arc::clone(&state.id), now)
     };
