@@ -132,10 +132,10 @@ fn enter_one(
         }
         let role = rule.role.or(role);
         let matches: Vec<&str> = matches.iter().map(String::as_str).collect();
-        let parameters =
-            cluster.primitives_of(resource).first().map(|first| cluster.parameters(*first, None));
+        let lead = cluster.primitives_of(resource).first().copied();
         let meta = cluster[resource].meta.clone();
         for node in cluster.node_ids() {
+            let parameters = lead.map(|lead| cluster.parameters(lead, Some(node)));
             let mut facts = Facts::at(cluster.now)
                 .node(&cluster[node].attributes)
                 .meta(&meta)
