@@ -44,12 +44,20 @@ pub(super) fn compare(cluster: &mut Cluster<'_>) {
 
 /// The instances that are active on a node under the name of a history.
 fn active(cluster: &Cluster<'_>, history: &ResourceHistory, node: NodeId) -> Vec<RscId> {
-    // Members of cloned groups are known under their own names only.
+    // Which instance of an anonymous group was started with what is not known.
     let is_instance = |parent: Option<RscId>| {
         parent.is_some_and(|parent| cluster[parent].variant == Variant::Clone)
     };
+    let in_group = |parent: Option<RscId>| {
+        parent.is_some_and(|parent| {
+            cluster[parent].variant == Variant::Group && cluster.clone_of(parent).is_some()
+        })
+    };
     let named = |rsc: &RscId| {
         let rsc = &cluster[*rsc];
+        if in_group(rsc.parent) && !rsc.unique {
+            return false;
+        }
         rsc.id == history.id
             || rsc.base == history.id
             || (is_instance(rsc.parent) && rsc.alias.as_ref() == Some(&history.id))

@@ -61,11 +61,7 @@ fn flags(order: &Order) -> u16 {
             flag::THEN_IMPLIES_FIRST | flag::NEEDED_FIRST_BLOCKS | flag::SHARES_MIGRATION
         }
         Symmetry::Symmetric => {
-            let mut flags = flag::FIRST_IMPLIES_THEN | flag::SHARES_MIGRATION;
-            if matches!(order.first_action, OrderAction::Start | OrderAction::Promote) {
-                flags |= flag::UNRUNNABLE_BLOCKS;
-            }
-            flags
+            flag::FIRST_IMPLIES_THEN | flag::SHARES_MIGRATION | flag::UNRUNNABLE_BLOCKS
         }
     }
 }

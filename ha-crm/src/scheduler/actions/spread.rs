@@ -161,7 +161,7 @@ fn restart(on: &mut Spreading<'_, '_>, stop: ActId, start: ActId) {
     if !on.plan[start].migratable && on.plan[stop].migratable {
         on.pin(stop);
     }
-    if !on.plan[stop].migratable && on.plan[start].migratable {
+    if !on.plan[stop].optional && !on.plan[stop].migratable && on.plan[start].migratable {
         on.pin(start);
     }
 }

@@ -93,6 +93,15 @@ fn arrival<'h>(history: Option<&'h ResourceHistory>, source: &str) -> Option<&'h
         .max_by_key(|record| call(record))
 }
 
+/// The newest record of an operation.
+fn newest<'h>(
+    history: Option<&'h ResourceHistory>,
+    task: &str,
+) -> Option<&'h OperationRecord> {
+    let all = history?.operations.iter();
+    all.filter(|record| &*record.operation == task).max_by_key(|record| call(record))
+}
+
 /// What went wrong on the way is started anew, not migrated again.
 fn mark_failed(cluster: &mut Cluster<'_>, resource: RscId) {
     let rsc = &mut cluster[resource];
@@ -179,7 +188,10 @@ pub(super) fn take_failed_to(cluster: &mut Cluster<'_>, resource: RscId, record:
     let there = history(cluster, resource, target);
     // Where nothing is known it will be looked for.
     if there.is_some() && cluster[target].online && !is_overtaken(there, record, false) {
-        cluster[resource].must_stop = true;
+        let is_seen = newest(there, "start").or(newest(there, "migrate_from")).is_some();
+        if !is_seen {
+            cluster[resource].must_stop = true; // Nobody knows in which state it is there.
+        }
         add_running(cluster, resource, target);
     }
 }
