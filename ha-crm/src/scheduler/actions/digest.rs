@@ -133,17 +133,21 @@ fn change_since(
 ) -> Change {
     let rsc = &cluster[resource];
     let mut table = cluster.parameters(resource, Some(node));
+    let recorded = record.digest.as_deref().unwrap_or_default();
+    let without_own = digest(&table, |_| true);
     let op = configured_op(&rsc.operations, &record.operation, record.interval_ms, rsc.role);
     if let Some(op) = op {
         for (name, value) in op.parameters.iter() {
             table.set(name, std::sync::Arc::clone(value));
         }
     }
-    let recorded = record.digest.as_deref().unwrap_or_default();
     let plain = digest(&table, |_| true);
     let is_own = |name: &str| !name.starts_with("pcmk_");
     if plain == recorded || (rsc.is_fencing && digest(&table, is_own) == recorded) {
         return Change::None;
+    }
+    if without_own == recorded {
+        return Change::Restart; // What the operation has of its own cannot be reloaded.
     }
     let details = record.details.as_deref();
     // What is secret may be masked; what is not must be the same.

@@ -53,8 +53,12 @@ pub(super) fn schedule(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId) 
     stop_and_start(cluster, plan, resource, &course, &stops, start);
     if let Some(start) = start {
         for stop in &stops {
-            let is_left = plan[*stop].node.is_some_and(|node| rsc.dangling.contains(&node));
-            if is_left {
+            let is_left = plan[*stop].node.is_some_and(|node| {
+                // Where a migration goes nothing is stopped first.
+                let is_target = rsc.migration.is_some_and(|migration| migration.target == node);
+                rsc.dangling.contains(&node) || (is_target && Some(node) == course.chosen)
+            });
+            if is_left && !course.must_stop {
                 continue;
             }
             let staying = plan[*stop].node == course.chosen;

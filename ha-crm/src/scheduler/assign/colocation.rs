@@ -369,7 +369,7 @@ fn compatible(
     let on = |node: NodeId| {
         instances
             .iter()
-            .find(|(instance, at, _)| *at == Some(node) && !is_blocked(cluster, *instance))
+            .find(|(_, at, _)| *at == Some(node))
             .map(|(instance, ..)| (*instance, node))
     };
     if let Some(node) = cluster[dependent].assigned {
