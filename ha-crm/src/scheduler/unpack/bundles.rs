@@ -27,7 +27,14 @@ pub(super) fn enter<'c>(cluster: &mut Cluster<'c>, config: &'c Bundle) -> RscId 
     let replicas = usize::try_from(replicas).unwrap_or(MAX_REPLICAS).min(MAX_REPLICAS);
     let per_host = config.container.as_ref().and_then(|container| container.replicas_per_host);
     let per_host = usize::try_from(per_host.unwrap_or(1).max(1)).unwrap_or(1);
-    let promoted_max = usize::try_from(promoted_max).unwrap_or(MAX_REPLICAS);
+    // The clone inside takes its meta-attributes from the bundle.
+    let promoted_max = match usize::try_from(promoted_max).unwrap_or(MAX_REPLICAS) {
+        0 if rsc.meta.read("promotable").unwrap_or(false) => {
+            let max = rsc.meta.get("promoted-max").and_then(|max| max.trim().parse().ok());
+            max.unwrap_or(1_usize).min(MAX_REPLICAS)
+        }
+        max => max,
+    };
     rsc.clone = CloneSettings {
         max: replicas,
         node_max: per_host,
