@@ -161,6 +161,18 @@ impl Cluster<'_> {
         self[resource].running.first().copied()
     }
 
+    /// The node it is assigned to; for what lives in a bundle's container the host of that.
+    ///
+    /// Constraints on bundles speak of hosts.
+    pub(crate) fn seat(&self, resource: RscId) -> Option<NodeId> {
+        let node = self[resource].assigned?;
+        let connection = self[node].connection.filter(|rsc| self.bundle_of(*rsc).is_some());
+        match connection.and_then(|connection| self[connection].container) {
+            Some(container) => self[container].assigned,
+            None => Some(node),
+        }
+    }
+
     /// Adds to the score of a node.
     pub(crate) fn add_score(&mut self, resource: RscId, node: NodeId, score: i32, why: &Why) {
         let slot = self.resources[resource.index()].scores.get_mut(node.index());
@@ -183,7 +195,30 @@ impl Cluster<'_> {
         }
     }
 
-    /// What an attribute of a node says; for guests perhaps the attribute of the host.
+    /// What an attribute says to a resource on a node: in a container perhaps the host's counts.
+    ///
+    /// Source: `container-attribute-target`.
+    pub(crate) fn attribute_for(
+        &self,
+        resource: RscId,
+        node: NodeId,
+        name: &str,
+    ) -> Option<&str> {
+        let container = self[node].connection.and_then(|connection| self[connection].container);
+        if let (Some(container), Some("host")) =
+            (container, self[resource].meta.get("container-attribute-target"))
+        {
+            let now = if self[container].is_assigned {
+                self[container].assigned
+            } else {
+                self.current(container)
+            };
+            return now.and_then(|host| self.attribute(host, name));
+        }
+        self.attribute(node, name)
+    }
+
+    /// What an attribute of a node says.
     pub(crate) fn attribute(&self, node: NodeId, name: &str) -> Option<&str> {
         self[node].attributes.get(name)
     }

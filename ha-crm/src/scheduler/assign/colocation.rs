@@ -224,7 +224,7 @@ fn apply_nodes(cluster: &mut Cluster<'_>, dependent: RscId, primary: RscId, one:
 
 /// Being promoted beside something, or apart from it.
 fn apply_promotion(cluster: &mut Cluster<'_>, dependent: RscId, primary: RscId, one: &Colocation) {
-    let Some(here) = cluster[dependent].assigned else { return };
+    let Some(here) = cluster.seat(dependent) else { return };
     let mine = place(cluster, here, one);
     let there = cluster[primary].assigned.and_then(|there| place(cluster, there, one));
     if mine.is_none() || mine != there {
@@ -417,7 +417,7 @@ fn apply_promotion_beside(
     instances: &[&(RscId, Option<NodeId>, Role)],
     one: &Colocation,
 ) {
-    let Some(here) = cluster[dependent].assigned else { return };
+    let Some(here) = cluster.seat(dependent) else { return };
     let mine = place(cluster, here, one);
     let beside = instances.iter().any(|(_, node, _)| {
         node.is_some_and(|node| mine.is_some() && place(cluster, node, one) == mine)

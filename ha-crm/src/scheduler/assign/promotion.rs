@@ -28,7 +28,7 @@ fn attribute_score(
 ) -> Option<i32> {
     let rsc = &cluster[primitive];
     let by = |name: &str| {
-        let value = cluster.attribute(node, &format!("master-{name}"))?;
+        let value = cluster.attribute_for(primitive, node, &format!("master-{name}"))?;
         Score::read(value).map(Score::get)
     };
     if rsc.unique {
@@ -148,7 +148,7 @@ fn rate(cluster: &mut Cluster<'_>, clone: RscId, instance: RscId) {
             cluster[instance].promotion = sum(cluster[instance].promotion, score);
         }
     }
-    let mut with = cluster[clone].with.clone();
+    let mut with = cluster[holder(cluster, clone)].with.clone();
     with.extend(&cluster[instance].with);
     for index in with {
         let Some(one) = cluster.colocations.get(index).cloned() else { continue };
@@ -158,19 +158,29 @@ fn rate(cluster: &mut Cluster<'_>, clone: RscId, instance: RscId) {
     }
 }
 
+/// What constraints on a clone name: itself, or the bundle that it is inside of.
+fn holder(cluster: &Cluster<'_>, clone: RscId) -> RscId {
+    cluster[clone].parent.unwrap_or(clone)
+}
+
 /// The order in which instances are promoted.
 fn sort(cluster: &mut Cluster<'_>, clone: RscId, instances: &[RscId]) -> Vec<RscId> {
-    let mut draft = Draft::of(cluster, clone);
+    let holder = holder(cluster, clone);
+    let mut draft = Draft::of(cluster, holder);
     for instance in instances {
-        let Some(node) = cluster[*instance].assigned else { continue };
-        if let Some(slot) = draft.scores.get_mut(node.index())
-            && *slot != ABSENT
-        {
-            *slot = sum(*slot, cluster[*instance].promotion);
+        let Some(node) = cluster.seat(*instance) else { continue };
+        let own = cluster[*instance].assigned.map_or(ABSENT, |own| cluster[clone].score(own));
+        if let Some(slot) = draft.scores.get_mut(node.index()) {
+            if holder != clone {
+                *slot = own;
+            }
+            if *slot != ABSENT {
+                *slot = sum(*slot, cluster[*instance].promotion);
+            }
         }
     }
-    cluster[clone].is_adding_scores = true;
-    for index in cluster[clone].with.clone() {
+    cluster[holder].is_adding_scores = true;
+    for index in cluster[holder].with.clone() {
         let Some(one) = cluster.colocations.get(index).cloned() else { continue };
         // What is only wished for was counted with the instance.
         if one.dependent_role == Some(Role::Promoted) && one.score.abs() >= INFINITY {
@@ -180,7 +190,7 @@ fn sort(cluster: &mut Cluster<'_>, clone: RscId, instances: &[RscId]) -> Vec<Rsc
             merge::add(cluster, one.primary, &mut draft, &one, terms);
         }
     }
-    for index in cluster[clone].dependents.clone() {
+    for index in cluster[holder].dependents.clone() {
         let Some(one) = cluster.colocations.get(index).cloned() else { continue };
         if one.primary_role == Some(Role::Promoted) && has_influence(cluster, &one) {
             let factor = f64::from(one.score) / f64::from(INFINITY);
@@ -188,10 +198,10 @@ fn sort(cluster: &mut Cluster<'_>, clone: RscId, instances: &[RscId]) -> Vec<Rsc
             merge::add(cluster, one.dependent, &mut draft, &one, terms);
         }
     }
-    cluster[clone].is_adding_scores = false;
+    cluster[holder].is_adding_scores = false;
     for instance in instances {
         let promotion = cluster[*instance].promotion;
-        let at = cluster[*instance].assigned.and_then(|node| draft.scores.get(node.index()));
+        let at = cluster.seat(*instance).and_then(|node| draft.scores.get(node.index()));
         let unmanaged = cluster.all_of(*instance).into_iter().any(|one| !cluster[one].managed);
         let role = cluster.primitives_of(*instance).iter().map(|one| cluster[*one].role).max();
         cluster[*instance].sort_promotion = if unmanaged && role == Some(Role::Promoted) {
