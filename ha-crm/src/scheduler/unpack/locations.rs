@@ -182,7 +182,7 @@ struct Terms<'l> {
 fn put(cluster: &mut Cluster<'_>, terms: &Terms<'_>, resource: RscId, node: NodeId) {
     let discovery = terms.location.discovery;
     if let Some(discovery) = discovery.filter(|discovery| *discovery != Discovery::Always) {
-        for member in cluster.all_of(resource) {
+        for member in located(cluster, resource) {
             cluster[member].discovery.insert(node, discovery);
             if discovery == Discovery::Exclusive {
                 cluster[member].exclusive_discovery = true;
@@ -200,6 +200,17 @@ fn put(cluster: &mut Cluster<'_>, terms: &Terms<'_>, resource: RscId, node: Node
             apply(cluster, resource, node, terms.score, &why);
         }
     }
+}
+
+/// It and the members that a location is about: of a bundle what runs on hosts themselves.
+fn located(cluster: &Cluster<'_>, resource: RscId) -> Vec<RscId> {
+    let Some(parts) = &cluster[resource].bundle else { return cluster.all_of(resource) };
+    let mut members = vec![resource];
+    for replica in &parts.replicas {
+        members.extend(replica.ip);
+        members.push(replica.container);
+    }
+    members
 }
 
 /// Adds a score to a resource with what follows for its members.
