@@ -184,8 +184,20 @@ pub(super) fn place<'a>(
     }
 }
 
+/// Where something is, for what is to be with it.
+///
+/// A connection cannot be made from behind another: with a container on a remote node it is where
+/// the connection of that node is.
+fn reached_from(cluster: &Cluster<'_>, dependent: RscId, primary: RscId) -> Option<NodeId> {
+    let at = cluster[primary].assigned?;
+    let is_content = cluster[dependent].remote.is_some()
+        && cluster[dependent].container == Some(primary);
+    let connection = cluster[at].connection.filter(|_| is_content && cluster[at].is_remote());
+    connection.map_or(Some(at), |connection| cluster[connection].assigned)
+}
+
 fn apply_nodes(cluster: &mut Cluster<'_>, dependent: RscId, primary: RscId, one: &Colocation) {
-    let at = cluster[primary].assigned;
+    let at = reached_from(cluster, dependent, primary);
     if at.is_none() && one.score < 0 {
         return;
     }
