@@ -338,6 +338,9 @@ fn lose_node(cluster: &mut Cluster<'_>, resource: RscId, node: NodeId) {
     match cluster[node].kind {
         Kind::Guest => {
             cluster[node].must_reset = true;
+            // It ends with the guest, and is to be recovered where the guest comes back.
+            cluster[resource].failed = true;
+            cluster[resource].must_stop = true;
             fence_guest(cluster, node, &why);
         }
         Kind::Remote => {
