@@ -11,6 +11,7 @@ use crate::model::rule::Facts;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
+use crate::scheduler::node::Kind;
 use crate::scheduler::resource::{ABSENT, Variant};
 
 /// Patterns longer than this, or that need more memory, match nothing.
@@ -37,7 +38,27 @@ pub(super) fn open(cluster: &mut Cluster<'_>) {
             }
         }
     }
+    close_remotes(cluster);
     open_health(cluster);
+}
+
+/// Some resources cannot be on nodes behind a connection: fence devices on none, what has a guest
+/// inside on no guest.
+fn close_remotes(cluster: &mut Cluster<'_>) {
+    let why = Why::Other("nothing for a node behind a connection");
+    for resource in cluster.resource_ids() {
+        let has_guest = cluster[resource].contents.iter().any(|one| cluster[*one].remote.is_some());
+        for node in cluster.node_ids() {
+            let is_closed = match cluster[node].kind {
+                Kind::Member => false,
+                Kind::Remote => cluster[resource].is_fencing,
+                Kind::Guest => cluster[resource].is_fencing || has_guest,
+            };
+            if is_closed && cluster[resource].score(node) != ABSENT {
+                cluster.ban(resource, node, &why);
+            }
+        }
+    }
 }
 
 /// Whether a node is a bundle's container, in which only the bundle's primitive runs.
