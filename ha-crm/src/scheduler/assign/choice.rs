@@ -29,7 +29,10 @@ pub(crate) fn is_available(cluster: &Cluster<'_>, node: NodeId) -> bool {
 
 /// Whether a resource may run on a node.
 pub(crate) fn may_run(cluster: &Cluster<'_>, resource: RscId, node: NodeId) -> bool {
-    is_available(cluster, node) && cluster[resource].score(node) >= 0
+    // What a bundle has inside waits for its own container.
+    let is_own = cluster[node].is_guest() && cluster.bundle_of(resource).is_some();
+    let is_open = if is_own { cluster[node].is_available() } else { is_available(cluster, node) };
+    is_open && cluster[resource].score(node) >= 0
 }
 
 /// Whether any node is left.

@@ -198,7 +198,10 @@ fn reached_from(cluster: &Cluster<'_>, dependent: RscId, primary: RscId) -> Opti
 
 fn apply_nodes(cluster: &mut Cluster<'_>, dependent: RscId, primary: RscId, one: &Colocation) {
     let at = reached_from(cluster, dependent, primary);
-    if at.is_none() && one.score < 0 {
+    // The connection into a bundle's container waits for the container rather than for a node.
+    let waits = cluster[dependent].container == Some(primary)
+        && cluster.bundle_of(dependent).is_some();
+    if at.is_none() && (one.score < 0 || waits) {
         return;
     }
     let mut changes: Vec<(NodeId, i32)> = Vec::new();
