@@ -31,6 +31,7 @@ pub(super) fn assign(cluster: &mut Cluster<'_>, bundle: RscId) -> Option<NodeId>
             assign_any(cluster, ip, host);
         }
         if let Some(remote) = replica.remote {
+            keep_off_remotes(cluster, remote);
             assign_any(cluster, remote, host);
         }
         bind_child(cluster, parts.child, replica);
@@ -41,6 +42,16 @@ pub(super) fn assign(cluster: &mut Cluster<'_>, bundle: RscId) -> Option<NodeId>
     cluster[bundle].is_assigning = false;
     cluster[bundle].is_assigned = true;
     None
+}
+
+/// A connection cannot be made from behind another.
+fn keep_off_remotes(cluster: &mut Cluster<'_>, connection: RscId) {
+    let why = Why::Other("no connection is made from behind another");
+    for node in cluster.node_ids() {
+        if cluster[node].is_remote() && cluster[connection].score(node) != ABSENT {
+            cluster.ban(connection, node, &why);
+        }
+    }
 }
 
 /// An instance of the primitive inside runs in its own container only.
