@@ -63,7 +63,11 @@ fn frame(cluster: &Cluster<'_>, plan: &mut Plan, collective: RscId) {
                 plan[end].runnable = false;
                 plan[end].why = Some(format!("{} is not to run", cluster[child].id).into());
             }
-            let (inward, outward) = flags(way_in, is_clone);
+            let (inward, mut outward) = flags(way_in, is_clone);
+            if cluster[collective].bundle.is_some() && way_in == Task::Stop {
+                // That all of a bundle is to be stopped comes from its replicas alone.
+                outward &= !flag::THEN_IMPLIES_FIRST;
+            }
             for action in child_in {
                 plan.edge(begin, action, inward, &why);
             }

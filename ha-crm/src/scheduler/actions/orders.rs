@@ -110,37 +110,41 @@ fn thens(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) ->
 fn pairs(
     cluster: &Cluster<'_>,
     plan: &Plan,
-    (first, first_task): (RscId, Task),
-    (then, then_task): (RscId, Task),
+    first: (RscId, Task),
+    then: (RscId, Task),
 ) -> Vec<(Vec<ActId>, ActId)> {
-    let mut found = Vec::new();
-    let seconds: Vec<RscId> = match cluster[then].variant {
-        Variant::Primitive => vec![then],
-        Variant::Bundle | Variant::Clone | Variant::Group => cluster[then].children.clone(),
+    let firsts = on_hosts(cluster, plan, first);
+    let on = |node: NodeId| -> Vec<ActId> {
+        firsts.iter().filter(|(host, _)| *host == node).map(|(_, action)| *action).collect()
     };
-    for second in seconds {
-        for primitive in cluster.primitives_of(second) {
-            for action in plan.all(primitive, then_task) {
-                let Some(node) = plan[action].node else { continue };
-                let on = on_node(cluster, plan, first, first_task, node);
-                found.push((on, action));
-            }
-        }
-    }
-    found
+    on_hosts(cluster, plan, then).into_iter().map(|(host, action)| (on(host), action)).collect()
 }
 
-/// The actions of a clone's instances on one node.
-fn on_node(
+/// The actions of a collective's members with the nodes that they are for: of all that belongs to
+/// a bundle's container the host of that.
+fn on_hosts(
     cluster: &Cluster<'_>,
     plan: &Plan,
-    clone: RscId,
-    task: Task,
-    node: NodeId,
-) -> Vec<ActId> {
+    (collective, task): (RscId, Task),
+) -> Vec<(NodeId, ActId)> {
     let mut found = Vec::new();
-    for primitive in cluster.primitives_of(clone) {
-        found.extend(plan.find(primitive, task, Some(node)));
+    let Some(parts) = &cluster[collective].bundle else {
+        for primitive in cluster.primitives_of(collective) {
+            for action in plan.all(primitive, task) {
+                found.extend(plan[action].node.map(|node| (node, action)));
+            }
+        }
+        return found;
+    };
+    for replica in &parts.replicas {
+        let container = &cluster[replica.container];
+        let host = match task {
+            Task::Stop | Task::Demote => container.running.first().copied(),
+            _ => container.assigned,
+        };
+        let Some(host) = host else { continue };
+        let actions = replica.members().flat_map(|member| plan.all(member, task));
+        found.extend(actions.map(|action| (host, action)));
     }
     found
 }
@@ -160,9 +164,10 @@ fn between(cluster: &Cluster<'_>, plan: &mut Plan, order: &Order, first: RscId) 
         some_of_clone(cluster, plan, order, first);
         return;
     }
+    let pairwise = cluster[held].is_cloned()
+        && cluster[waiter].is_cloned()
+        && cluster[waiter].clone.interleave;
     let is_clone = cluster[held].variant == Variant::Clone;
-    let pairwise =
-        is_clone && cluster[waiter].variant == Variant::Clone && cluster[waiter].clone.interleave;
     let on_same_node = is_clone && !cluster[waiter].is_cloned();
     if pairwise || (on_same_node && order.symmetry != Symmetry::Asymmetric && flags != 0) {
         if order.symmetry == Symmetry::Inverse {
