@@ -114,7 +114,13 @@ fn fencing(cluster: &Cluster<'_>, plan: &Plan, fence: ActId) -> Option<Change> {
         | Task::Running
         | Task::Start
         | Task::Stop
-        | Task::Stopped => cluster.options.fencing_action,
+        | Task::Stopped => {
+            if cluster[node].is_guest() {
+                guest_fencing(cluster, node)
+            } else {
+                cluster.options.fencing_action
+            }
+        }
     };
     Some(Change {
         kind: ChangeKind::Fence,
@@ -127,6 +133,15 @@ fn fencing(cluster: &Cluster<'_>, plan: &Plan, fence: ActId) -> Option<Change> {
         blocked: !action.runnable,
         reason: action.why.clone(),
     })
+}
+
+/// A guest is fenced by the end of what it lives in, which may start again or not.
+fn guest_fencing(cluster: &Cluster<'_>, node: NodeId) -> &'static str {
+    let container = cluster[node].connection.and_then(|connection| cluster[connection].container);
+    let comes_back = container.is_some_and(|container| {
+        cluster[container].assigned.is_some() && cluster[container].next_role > Role::Stopped
+    });
+    if comes_back { "reboot" } else { "off" }
 }
 
 /// A change of a primitive, to be completed.

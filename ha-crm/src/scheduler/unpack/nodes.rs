@@ -84,8 +84,13 @@ pub(super) fn amounts(table: &Table) -> BTreeMap<Arc<str>, i64> {
 
 /// Enters a node, or finds it if it is there.
 pub(super) fn enter(cluster: &mut Cluster<'_>, id: &str, name: &str, kind: Kind) -> NodeId {
-    if let Some(known) = cluster.node_names.get(name) {
-        return *known;
+    if let Some(known) = cluster.node_names.get(name).copied() {
+        // A guest's attributes may be configured as those of a remote node.
+        if kind == Kind::Guest && cluster[known].kind == Kind::Remote {
+            cluster[known].kind = kind;
+            cluster[known].attributes.set("#kind", "container");
+        }
+        return known;
     }
     let node = NodeId::new(cluster.nodes.len());
     let (id, name): (Arc<str>, Arc<str>) = (id.into(), name.into());
