@@ -69,11 +69,14 @@ pub(crate) fn outcome(cluster: &Cluster<'_>, plan: &Plan) -> Outcome {
     for bundle in cluster.resource_ids() {
         let Some(parts) = &cluster[bundle].bundle else { continue };
         for replica in &parts.replicas {
-            let inside = replica.child.is_some_and(|child| {
-                after(cluster, plan, child).iter().any(|(_, promoted)| *promoted)
-            });
+            // A container without the primitive that belongs into it is of no use yet.
+            let inside = replica.child.map(|child| after(cluster, plan, child));
+            if inside.as_ref().is_some_and(Vec::is_empty) {
+                continue;
+            }
+            let promoted = inside.is_some_and(|inside| inside.iter().any(|(_, up)| *up));
             for (node, _) in after(cluster, plan, replica.container) {
-                put(cluster, &mut found, &cluster[bundle].base, node, inside);
+                put(cluster, &mut found, &cluster[bundle].base, node, promoted);
             }
         }
     }
