@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) connection: Option<RscId>,
     /// Its connection must be made anew.
     pub(crate) must_reset: bool,
+    /// It is not fenced if its connection can be made again.
+    pub(crate) may_return: bool,
     /// The devices that let it in have changed.
     pub(crate) must_unfence: bool,
     /// It was fenced already.

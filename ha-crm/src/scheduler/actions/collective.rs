@@ -35,6 +35,7 @@ pub(super) fn add(cluster: &Cluster<'_>, plan: &mut Plan) {
         }
     }
     guests(cluster, plan);
+    contents(cluster, plan);
 }
 
 /// Ties the members' actions to the collective's.
@@ -198,6 +199,18 @@ fn replicas(cluster: &Cluster<'_>, plan: &mut Plan, bundle: RscId) {
             follow(cluster, plan, replica.container, remote, &why);
             if let Some(child) = replica.child {
                 follow(cluster, plan, remote, child, &why);
+            }
+        }
+    }
+}
+
+/// What lives in a container starts after it and stops before it.
+fn contents(cluster: &Cluster<'_>, plan: &mut Plan) {
+    let why: Arc<str> = "it lives in a container".into();
+    for container in cluster.resource_ids() {
+        for inner in cluster[container].contents.clone() {
+            if cluster[inner].remote.is_none() && cluster.bundle_of(inner).is_none() {
+                follow(cluster, plan, container, inner, &why);
             }
         }
     }

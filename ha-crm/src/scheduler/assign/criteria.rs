@@ -147,11 +147,9 @@ fn join_members(cluster: &mut Cluster<'_>) {
             Variant::Clone => {}
             Variant::Primitive => {
                 let container = cluster[resource].container;
-                let is_guest = cluster.bundle_of(resource).is_none();
-                if let (Some(container), true, true) =
-                    (container, is_guest, cluster[resource].remote.is_some())
-                {
-                    join(cluster, "guest", resource, container, Some(true));
+                let is_alone = cluster.bundle_of(resource).is_none();
+                if let (Some(container), true) = (container, is_alone) {
+                    join(cluster, "container", resource, container, Some(true));
                 }
             }
         }

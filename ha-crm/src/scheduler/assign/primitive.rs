@@ -138,6 +138,11 @@ fn settle_connection(cluster: &mut Cluster<'_>, resource: RscId) {
     let Some(node) = cluster[resource].remote else { return };
     if cluster[resource].assigned.is_some() && cluster[resource].next_role != Role::Stopped {
         cluster[node].online = true;
+        if cluster[node].may_return {
+            cluster[node].fence = None;
+            cluster[node].unclean = false;
+            cluster[node].must_reset = false;
+        }
         if !cluster[node].seen {
             cluster[node].unclean = false;
         }

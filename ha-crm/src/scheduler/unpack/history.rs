@@ -346,8 +346,11 @@ fn lose_node(cluster: &mut Cluster<'_>, resource: RscId, node: NodeId) {
         Kind::Remote => {
             let connection = cluster[node].connection;
             let failed = connection.is_some_and(|rsc| cluster[rsc].failed);
-            if cluster.options.fencing && failed && !cluster[node].was_fenced {
+            if cluster.options.fencing && !cluster[node].was_fenced {
+                let is_first = cluster[node].fence.is_none();
                 fence(cluster, node, &why);
+                // Unless the node can be reached again over another host.
+                cluster[node].may_return = is_first && !failed;
             }
         }
         Kind::Member if cluster.options.fencing => fence(cluster, node, &why),

@@ -47,12 +47,16 @@ pub(super) fn open(cluster: &mut Cluster<'_>) {
 fn close_remotes(cluster: &mut Cluster<'_>) {
     let why = Why::Other("nothing for a node behind a connection");
     for resource in cluster.resource_ids() {
+        let is_connection = cluster[resource].remote.is_some();
         let has_guest = cluster[resource].contents.iter().any(|one| cluster[*one].remote.is_some());
+        // Who connects to a node must itself be a member.
+        let is_own_connection = is_connection && cluster.bundle_of(resource).is_none()
+            && cluster[resource].container.is_none();
         for node in cluster.node_ids() {
             let is_closed = match cluster[node].kind {
                 Kind::Member => false,
-                Kind::Remote => cluster[resource].is_fencing,
-                Kind::Guest => cluster[resource].is_fencing || has_guest,
+                Kind::Remote => cluster[resource].is_fencing || is_own_connection,
+                Kind::Guest => cluster[resource].is_fencing || has_guest || is_own_connection,
             };
             if is_closed && cluster[resource].score(node) != ABSENT {
                 cluster.ban(resource, node, &why);

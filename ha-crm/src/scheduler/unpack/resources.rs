@@ -32,6 +32,7 @@ pub(super) fn unpack<'c>(cluster: &mut Cluster<'c>) {
         cluster.top.push(entered);
     }
     enter_guests(cluster);
+    enter_containers(cluster);
     cluster.has_fence_device = cluster.resources.iter().any(|rsc| rsc.is_fencing);
     cluster.has_unfencing = cluster.options.fencing
         && cluster.resources.iter().any(|rsc| rsc.is_fencing && provides_unfencing(rsc));
@@ -74,6 +75,22 @@ fn default_requires(
         Requires::Nothing
     } else {
         Requires::Quorum
+    }
+}
+
+/// Resources that say which resource they live in. Source: meta-attribute `container`.
+fn enter_containers(cluster: &mut Cluster<'_>) {
+    for inner in cluster.resource_ids() {
+        if !cluster[inner].is_primitive() || cluster[inner].container.is_some() {
+            continue;
+        }
+        let name = cluster[inner].meta.get("container").map(Arc::<str>::from);
+        let container = name.and_then(|name| cluster.names.get(&name).copied());
+        let Some(container) = container.filter(|container| *container != inner) else { continue };
+        if cluster[container].is_primitive() && cluster[container].container.is_none() {
+            cluster[inner].container = Some(container);
+            cluster[container].contents.push(inner);
+        }
     }
 }
 
