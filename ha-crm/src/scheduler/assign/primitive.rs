@@ -7,7 +7,9 @@ use super::{assign as assign_any, choice, colocation, merge, utilization};
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
+use crate::scheduler::node::Kind;
 use crate::scheduler::score::INFINITY;
+use crate::scheduler::unpack::fence;
 
 /// Assigns a primitive.
 pub(super) fn assign(
@@ -148,5 +150,22 @@ fn settle_connection(cluster: &mut Cluster<'_>, resource: RscId) {
         }
     } else {
         cluster[node].shutdown = true;
+        if is_unrecoverable(cluster, resource, node) {
+            fence(cluster, node, "its connection is unrecoverable");
+        }
     }
+}
+
+/// Whether nobody can reach a node any more, though it is to be reached.
+fn is_unrecoverable(cluster: &Cluster<'_>, resource: RscId, node: NodeId) -> bool {
+    let rsc = &cluster[resource];
+    let is_wanted = rsc.managed && !rsc.removed && rsc.target_role != Some(Role::Stopped);
+    let is_lost = |host: &NodeId| cluster[*host].unclean || !cluster[*host].online;
+    cluster.options.fencing
+        && cluster[node].kind == Kind::Remote
+        && !cluster[node].was_fenced
+        && is_wanted
+        && rsc.assigned.is_none()
+        && !rsc.running.is_empty()
+        && (rsc.failed || rsc.running.iter().any(is_lost))
 }

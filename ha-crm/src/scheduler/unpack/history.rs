@@ -421,7 +421,6 @@ fn answer_failure(
             cluster[resource].failed = true;
             cluster[resource].must_stop = true;
             if let Some(container) = cluster[resource].container {
-                cluster[container].failed = true;
                 cluster[container].must_stop = true;
             }
         }

@@ -48,6 +48,9 @@ pub(super) fn judge(cluster: &mut Cluster<'_>, node: NodeId) {
     } else if host.is_some_and(|host| !cluster[host].online && cluster[host].unclean) {
         online = false;
         cluster[node].must_reset = true;
+        if cluster[node].kind == Kind::Guest && cluster[node].fence.is_none() {
+            cluster[node].fence = Some("its host is lost".into());
+        }
     }
     cluster[node].online = online;
     let is_on = |name: &str| cluster[node].attributes.read::<bool>(name).unwrap_or(false);
