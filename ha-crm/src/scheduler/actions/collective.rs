@@ -231,7 +231,7 @@ fn guests(cluster: &Cluster<'_>, plan: &mut Plan) {
             }
             for action in plan.of(resource).to_vec() {
                 if plan[action].node == Some(node) {
-                    behind(plan, connection, action, &why);
+                    behind(cluster, plan, connection, action, &why);
                 }
             }
         }
@@ -239,11 +239,21 @@ fn guests(cluster: &Cluster<'_>, plan: &mut Plan) {
 }
 
 /// An action on a node behind a connection: begun after the connection, ended before its end.
-fn behind(plan: &mut Plan, connection: RscId, action: ActId, why: &Arc<str>) {
+fn behind(
+    cluster: &Cluster<'_>,
+    plan: &mut Plan,
+    connection: RscId,
+    action: ActId,
+    why: &Arc<str>,
+) {
+    // A guest that starts anew has nothing of what it had.
+    let is_guest = cluster[connection].container.is_some();
+    let moves =
+        if is_guest { flag::FIRST_IMPLIES_THEN | flag::SHARES_MIGRATION } else { flag::ORDERED };
     match plan[action].task {
         Task::Start | Task::Promote => {
             for first in plan.all(connection, Task::Start) {
-                plan.edge(first, action, flag::UNRUNNABLE_BLOCKS, why);
+                plan.edge(first, action, flag::UNRUNNABLE_BLOCKS | moves, why);
             }
         }
         Task::Stop | Task::Demote => {
