@@ -198,12 +198,7 @@ impl Cluster<'_> {
     /// What an attribute says to a resource on a node: in a container perhaps the host's counts.
     ///
     /// Source: `container-attribute-target`.
-    pub(crate) fn attribute_for(
-        &self,
-        resource: RscId,
-        node: NodeId,
-        name: &str,
-    ) -> Option<&str> {
+    pub(crate) fn attribute_for(&self, resource: RscId, node: NodeId, name: &str) -> Option<&str> {
         let container = self[node].connection.and_then(|connection| self[connection].container);
         if let (Some(container), Some("host")) =
             (container, self[resource].meta.get("container-attribute-target"))

@@ -190,8 +190,8 @@ pub(super) fn place<'a>(
 /// the connection of that node is.
 fn reached_from(cluster: &Cluster<'_>, dependent: RscId, primary: RscId) -> Option<NodeId> {
     let at = cluster[primary].assigned?;
-    let is_content = cluster[dependent].remote.is_some()
-        && cluster[dependent].container == Some(primary);
+    let is_content =
+        cluster[dependent].remote.is_some() && cluster[dependent].container == Some(primary);
     let connection = cluster[at].connection.filter(|_| is_content && cluster[at].is_remote());
     connection.map_or(Some(at), |connection| cluster[connection].assigned)
 }
@@ -199,8 +199,8 @@ fn reached_from(cluster: &Cluster<'_>, dependent: RscId, primary: RscId) -> Opti
 fn apply_nodes(cluster: &mut Cluster<'_>, dependent: RscId, primary: RscId, one: &Colocation) {
     let at = reached_from(cluster, dependent, primary);
     // The connection into a bundle's container waits for the container rather than for a node.
-    let waits = cluster[dependent].container == Some(primary)
-        && cluster.bundle_of(dependent).is_some();
+    let waits =
+        cluster[dependent].container == Some(primary) && cluster.bundle_of(dependent).is_some();
     if at.is_none() && (one.score < 0 || waits) {
         return;
     }

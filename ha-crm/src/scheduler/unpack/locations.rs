@@ -50,7 +50,8 @@ fn close_remotes(cluster: &mut Cluster<'_>) {
         let is_connection = cluster[resource].remote.is_some();
         let has_guest = cluster[resource].contents.iter().any(|one| cluster[*one].remote.is_some());
         // Who connects to a node must itself be a member.
-        let is_own_connection = is_connection && cluster.bundle_of(resource).is_none()
+        let is_own_connection = is_connection
+            && cluster.bundle_of(resource).is_none()
             && cluster[resource].container.is_none();
         for node in cluster.node_ids() {
             let is_closed = match cluster[node].kind {

@@ -94,10 +94,7 @@ fn arrival<'h>(history: Option<&'h ResourceHistory>, source: &str) -> Option<&'h
 }
 
 /// The newest record of an operation.
-fn newest<'h>(
-    history: Option<&'h ResourceHistory>,
-    task: &str,
-) -> Option<&'h OperationRecord> {
+fn newest<'h>(history: Option<&'h ResourceHistory>, task: &str) -> Option<&'h OperationRecord> {
     let all = history?.operations.iter();
     all.filter(|record| &*record.operation == task).max_by_key(|record| call(record))
 }
