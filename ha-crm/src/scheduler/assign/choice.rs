@@ -27,12 +27,17 @@ pub(crate) fn is_available(cluster: &Cluster<'_>, node: NodeId) -> bool {
     true
 }
 
+/// Whether a node is there for a resource: what a bundle has inside waits for its own container.
+fn is_open(cluster: &Cluster<'_>, resource: Option<RscId>, node: NodeId) -> bool {
+    if cluster[node].is_guest() && resource.is_some_and(|one| cluster.bundle_of(one).is_some()) {
+        return cluster[node].is_available();
+    }
+    is_available(cluster, node)
+}
+
 /// Whether a resource may run on a node.
 pub(crate) fn may_run(cluster: &Cluster<'_>, resource: RscId, node: NodeId) -> bool {
-    // What a bundle has inside waits for its own container.
-    let is_own = cluster[node].is_guest() && cluster.bundle_of(resource).is_some();
-    let is_open = if is_own { cluster[node].is_available() } else { is_available(cluster, node) };
-    is_open && cluster[resource].score(node) >= 0
+    is_open(cluster, Some(resource), node) && cluster[resource].score(node) >= 0
 }
 
 /// Whether any node is left.
@@ -80,13 +85,13 @@ pub(super) fn compare_empty(cluster: &Cluster<'_>, a: NodeId, b: NodeId) -> Orde
 /// Which of two nodes comes first: score, room, number of resources, where it is now, name.
 fn compare(
     cluster: &Cluster<'_>,
-    active: Option<NodeId>,
+    resource: Option<RscId>,
     (a, a_score): (NodeId, i32),
     (b, b_score): (NodeId, i32),
 ) -> Ordering {
     let closed = -crate::scheduler::score::INFINITY;
     let effective = |node: NodeId, score: i32| {
-        if is_available(cluster, node) { score } else { closed }
+        if is_open(cluster, resource, node) { score } else { closed }
     };
     let by_wish = effective(b, b_score).cmp(&effective(a, a_score));
     if by_wish != Ordering::Equal {
@@ -105,6 +110,7 @@ fn compare(
             return by_count;
         }
     }
+    let active = resource.and_then(|resource| cluster.current(resource));
     match (active == Some(a), active == Some(b)) {
         (true, false) => return Ordering::Less,
         (false, true) => return Ordering::Greater,
@@ -120,15 +126,15 @@ pub(super) fn choose(
     prefer: Option<NodeId>,
 ) -> Option<NodeId> {
     let rsc = &cluster[resource];
-    let active = cluster.current(resource);
     let mut best: Option<(NodeId, i32)> = None;
     for node in cluster.node_ids() {
         let score = rsc.score(node);
         if score == ABSENT {
             continue;
         }
-        let is_better =
-            best.is_none_or(|best| compare(cluster, active, (node, score), best) == Ordering::Less);
+        let is_better = best.is_none_or(|best| {
+            compare(cluster, Some(resource), (node, score), best) == Ordering::Less
+        });
         if is_better {
             best = Some((node, score));
         }
