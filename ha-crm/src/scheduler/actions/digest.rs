@@ -85,7 +85,10 @@ fn change(
     records.sort_by_key(|record| record.call_id.unwrap_or(-1));
     let last_stop = records.iter().rposition(|record| &*record.operation == "stop");
     let mut found = Change::None;
-    let since = last_stop.map_or(0, |at| at + 1);
+    // What was found before it was started here says nothing of what it was started with.
+    let last_start =
+        records.iter().rposition(|one| matches!(&*one.operation, "start" | "migrate_from"));
+    let since = last_stop.map_or(0, |at| at + 1).max(last_start.unwrap_or(0));
     for record in records.get(since..).unwrap_or_default() {
         if record.digest.is_none() {
             continue;
