@@ -8,6 +8,7 @@ use super::membership::{fence, find};
 use super::outcome::{Replay, replay_record};
 use super::{remotes, resources};
 use crate::cib::{NodeState, OperationRecord, ResourceHistory};
+use crate::scheduler::bundle::Replica;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
@@ -30,6 +31,9 @@ pub(super) fn unpack(cluster: &mut Cluster<'_>) {
             }
         }
     }
+    // Connections that are no longer configured have brought their nodes.
+    let states: Vec<(NodeId, &NodeState)> =
+        cib.node_states.iter().filter_map(|state| Some((find(cluster, state)?, state))).collect();
     loop {
         let next = cluster.node_ids().find(|node| {
             cluster[*node].is_remote() && !cluster[*node].unpacked && remotes::is_up(cluster, *node)
@@ -57,7 +61,10 @@ fn visit_remote(cluster: &mut Cluster<'_>, node: NodeId, states: &[(NodeId, &Nod
 }
 
 fn replay_node(cluster: &mut Cluster<'_>, node: NodeId, state: &NodeState) {
-    for history in &state.resources {
+    // What lives in something comes after that.
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        state.resources.iter().partition(|history| history.container.is_some());
+    for history in outside.into_iter().chain(inside) {
         let mut records: Vec<&OperationRecord> = history.operations.iter().collect();
         if records.is_empty() && history.shutdown_lock.is_none() {
             continue;
@@ -114,7 +121,7 @@ fn find_resource(
         if cluster[clone].unique {
             return match exact {
                 Some(found) => Some(found),
-                None => more_instances(cluster, clone, found, id),
+                None => one_too_many(cluster, clone, found, node, id),
             };
         }
         return anonymous(cluster, clone, found, node);
@@ -148,11 +155,10 @@ fn anonymous(cluster: &mut Cluster<'_>, clone: RscId, like: RscId, node: NodeId)
     let instances = cluster[clone].children.clone();
     // The primitive inside a bundle belongs to the replica that the node is.
     if let Some(bundle) = cluster[clone].parent {
-        let replicas = cluster[bundle].bundle.as_ref().map(|parts| parts.replicas.clone());
-        let own = replicas.into_iter().flatten().find(|replica| replica.node == Some(node));
-        if let Some(child) = own.and_then(|replica| replica.child) {
-            return Some(child);
-        }
+        return match replica_of(cluster, bundle, node) {
+            Some(replica) => replica.child,
+            None => more_instances(cluster, clone, like, instances.len()),
+        };
     }
     let is_here = |cluster: &Cluster<'_>, instance: RscId| {
         cluster[instance].running.contains(&node) || cluster[instance].pending_node == Some(node)
@@ -187,34 +193,55 @@ fn anonymous(cluster: &mut Cluster<'_>, clone: RscId, like: RscId, node: NodeId)
             Some(crate::cib::Requires::Fencing | crate::cib::Requires::Unfencing)
         );
     let free = if is_extra || is_lost { None } else { mine.or_else(free) };
-    let instance = if let Some(instance) = free {
-        instance
-    } else {
-        let config = resources::clone_config(cluster, &Arc::clone(&cluster[clone].base))?;
-        let number = instances.len();
-        let instance = resources::enter_instance(cluster, clone, config, number)?;
-        for member in cluster.all_of(instance) {
-            cluster[member].removed = true;
-        }
-        instance
-    };
-    member_of(cluster, instance)
+    match free {
+        Some(instance) => member_of(cluster, instance),
+        None => more_instances(cluster, clone, like, instances.len()),
+    }
 }
 
-/// A unique instance that is beyond those wanted.
-fn more_instances(cluster: &mut Cluster<'_>, clone: RscId, like: RscId, id: &str) -> Option<RscId> {
-    let number: usize = id.rsplit_once(':')?.1.parse().ok()?;
-    if number > 100_000 {
-        return None;
+/// The replica of a bundle that a node is.
+fn replica_of(cluster: &Cluster<'_>, bundle: RscId, node: NodeId) -> Option<Replica> {
+    let parts = cluster[bundle].bundle.as_ref()?;
+    parts.replicas.iter().find(|replica| replica.node == Some(node)).cloned()
+}
+
+/// A unique instance that is beyond those wanted, or from when they were not unique.
+fn one_too_many(
+    cluster: &mut Cluster<'_>,
+    clone: RscId,
+    like: RscId,
+    node: NodeId,
+    id: &str,
+) -> Option<RscId> {
+    if without_number(id) != id {
+        let number: usize = id.rsplit_once(':')?.1.parse().ok()?;
+        return if number > 100_000 { None } else { more_instances(cluster, clone, like, number) };
     }
-    let config = resources::clone_config(cluster, &Arc::clone(&cluster[clone].base))?;
-    let instance = resources::enter_instance(cluster, clone, config, number)?;
+    // A container that was started for something else is started anew.
+    let bundle = cluster[clone].parent;
+    if let Some(replica) = bundle.and_then(|bundle| replica_of(cluster, bundle, node)) {
+        cluster[replica.container].must_restart = true;
+    }
+    more_instances(cluster, clone, like, cluster[clone].children.len())
+}
+
+/// One more instance of a clone, which is to go.
+fn more_instances(
+    cluster: &mut Cluster<'_>,
+    clone: RscId,
+    like: RscId,
+    number: usize,
+) -> Option<RscId> {
+    let instance = resources::enter_another(cluster, clone, number)?;
     let base = Arc::clone(&cluster[like].base);
     let members = cluster.all_of(instance);
     for member in &members {
         cluster[*member].removed = true;
     }
-    members.into_iter().find(|member| cluster[*member].base == base)
+    let is_it = |member: &RscId| {
+        cluster[*member].is_primitive() && cluster[*member].base == base
+    };
+    members.into_iter().find(is_it)
 }
 
 /// Enters a resource that has a history but no configuration.
@@ -247,7 +274,8 @@ fn enter_removed(cluster: &mut Cluster<'_>, id: &str, history: &ResourceHistory)
     }
     let rsc = resources::add(cluster, rsc);
     if is_connection {
-        let node = super::nodes::enter(cluster, id, id, Kind::Remote);
+        let kind = if history.container.is_some() { Kind::Guest } else { Kind::Remote };
+        let node = super::nodes::enter(cluster, id, id, kind);
         cluster[rsc].remote = Some(node);
         if cluster[node].connection.is_none() {
             cluster[node].connection = Some(rsc);

@@ -371,15 +371,29 @@ pub(super) fn mark_instance(cluster: &mut Cluster<'_>, clone: RscId, instance: R
     }
 }
 
-/// The clone that the configuration has under a name.
-pub(super) fn clone_config<'c>(cluster: &Cluster<'c>, id: &str) -> Option<&'c CloneSet> {
-    cluster.cib.resources.iter().find_map(|resource| match resource {
-        CibResource::Clone(set) if &*set.id == id => Some(&**set),
-        CibResource::Bundle(_)
-        | CibResource::Clone(_)
-        | CibResource::Group(_)
-        | CibResource::Primitive(_) => None,
-    })
+/// Enters one more instance of what the configuration has cloned, or put into a bundle.
+pub(super) fn enter_another(
+    cluster: &mut Cluster<'_>,
+    clone: RscId,
+    number: usize,
+) -> Option<RscId> {
+    let cib = cluster.cib;
+    let id = Arc::clone(&cluster[cluster[clone].parent.unwrap_or(clone)].base);
+    let named = |resource: &&CibResource| match resource {
+        CibResource::Bundle(bundle) => bundle.id == id,
+        CibResource::Clone(set) => set.id == id,
+        CibResource::Group(_) | CibResource::Primitive(_) => false,
+    };
+    match cib.resources.iter().find(named)? {
+        CibResource::Bundle(bundle) => {
+            let inside = bundle.primitive.as_ref()?;
+            let instance = enter_primitive(cluster, inside, Some(clone), Some(number));
+            mark_instance(cluster, clone, instance);
+            Some(instance)
+        }
+        CibResource::Clone(set) => enter_instance(cluster, clone, set, number),
+        CibResource::Group(_) | CibResource::Primitive(_) => None,
+    }
 }
 
 fn clone_settings(cluster: &Cluster<'_>, meta: &Table, is_master: bool) -> CloneSettings {
