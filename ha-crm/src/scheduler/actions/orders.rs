@@ -140,7 +140,15 @@ fn on_hosts(
         let container = &cluster[replica.container];
         let host = match task {
             Task::Stop | Task::Demote => container.running.first().copied(),
-            _ => container.assigned,
+            Task::Demoted
+            | Task::Fence
+            | Task::OneOf
+            | Task::Promote
+            | Task::Promoted
+            | Task::Running
+            | Task::Start
+            | Task::Stopped
+            | Task::Unfence => container.assigned,
         };
         let Some(host) = host else { continue };
         let actions = replica.members().flat_map(|member| plan.all(member, task));

@@ -167,5 +167,5 @@ fn is_unrecoverable(cluster: &Cluster<'_>, resource: RscId, node: NodeId) -> boo
         && is_wanted
         && rsc.assigned.is_none()
         && !rsc.running.is_empty()
-        && (rsc.failed || rsc.running.iter().any(is_lost))
+        && (rsc.failed || (!cluster[node].running.is_empty() && rsc.running.iter().any(is_lost)))
 }

@@ -238,9 +238,7 @@ fn more_instances(
     for member in &members {
         cluster[*member].removed = true;
     }
-    let is_it = |member: &RscId| {
-        cluster[*member].is_primitive() && cluster[*member].base == base
-    };
+    let is_it = |member: &RscId| cluster[*member].is_primitive() && cluster[*member].base == base;
     members.into_iter().find(is_it)
 }
 

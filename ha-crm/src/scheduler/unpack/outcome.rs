@@ -229,7 +229,8 @@ fn ended(cluster: &Cluster<'_>, resource: RscId, seen: &Seen<'_>, replay: &mut R
 
 /// Whether what failed was configured otherwise than it is now.
 fn is_outdated(cluster: &Cluster<'_>, resource: RscId, node: NodeId, seen: &Seen<'_>) -> bool {
-    let is_checked = seen.task() == "start" && !cluster[resource].removed;
+    let rsc = &cluster[resource];
+    let is_checked = seen.task() == "start" && !rsc.removed && rsc.remote.is_none();
     is_checked && has_changed(cluster, resource, node, seen.record)
 }
 
