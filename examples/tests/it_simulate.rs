@@ -71,6 +71,13 @@ fn what_if_and_explain_tell_what_would_be_and_why() {
 }
 
 #[test]
+fn a_cluster_comes_to_rest() {
+    let text = printed(&simulate(CIB, &["--settle"]));
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(r#""web":{"Started":["n1"]}"#), "{text}");
+}
+
+#[test]
 fn a_picture_is_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let (cib, svg) = (folder.path().join("cib.xml"), folder.path().join("out.svg"));

@@ -5,6 +5,7 @@
 //! simulate CASE.xml --explain [RESOURCE]    why each resource is where it is
 //! simulate CASE.xml --graph out.svg         what is done in which order (out.dot for Graphviz)
 //! simulate CASE.xml --what-if node-down=n1  the same, had n1 been lost
+//! simulate CASE.xml --settle                what would follow, until nothing more would be done
 //! simulate check CASE.xml                   what is wrong with the configuration
 //! ```
 //!
@@ -19,11 +20,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ha_core::role::Role;
-use ha_core::time::{BootClock, Clock};
+use ha_core::time::{BootClock, Clock, WallTime};
 use ha_crm::check::{Severity, check};
 use ha_crm::cib::{Cib, Note};
 use ha_crm::scheduler::{Schedule, Scheduler, WhatIf};
 use serde_json::{Map, Value, json};
+
+/// What has not come to rest by then goes in circles.
+const MAX_TRANSITIONS: usize = 50;
 
 /// Decides on a Pacemaker CIB without doing anything.
 #[derive(Parser)]
@@ -44,6 +48,10 @@ struct Args {
     /// attribute=N:NAME=VALUE; may be repeated
     #[arg(long, value_name = "CHANGE")]
     what_if: Vec<WhatIf>,
+    /// Takes each decision for done and decides again, until nothing more would be done; one
+    /// document a transition
+    #[arg(long)]
+    settle: bool,
 }
 
 #[derive(Subcommand)]
@@ -75,6 +83,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         change.apply(&mut cib);
     }
     let now = cib.execution_date.unwrap_or_else(|| BootClock::new().wall());
+    if args.settle {
+        return settle(&cib, now);
+    }
     let wants_reasons = args.explain.is_some() || args.graph.is_some();
     let scheduler = if wants_reasons { Scheduler::new() } else { Scheduler::terse() };
     let decided = scheduler.decide(&cib, now);
@@ -90,6 +101,18 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         None => println!("{}", document(&decided)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn settle(cib: &Cib, now: WallTime) -> Result<ExitCode, Box<dyn Error>> {
+    let simulation = Scheduler::simulate(cib, now, MAX_TRANSITIONS);
+    for decided in &simulation.schedules {
+        println!("{}", document(decided));
+    }
+    if simulation.settled {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(format!("it did not come to rest within {MAX_TRANSITIONS} transitions").into())
+    }
 }
 
 fn read(path: &Path) -> Result<(Cib, Vec<Note>), Box<dyn Error>> {

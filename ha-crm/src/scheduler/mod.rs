@@ -70,6 +70,7 @@ mod options;
 mod outcome;
 mod resource;
 mod score;
+mod simulation;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -84,6 +85,7 @@ use ha_core::role::Role;
 use ha_core::time::WallTime;
 
 pub use self::explain::{Account, NodeScore, ScorePart};
+pub use self::simulation::Simulation;
 pub use self::summary::{Change, ChangeKind};
 pub use self::transition::{Step, Transition, Wait};
 pub use self::what_if::{WhatIf, WhatIfError};

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::scheduler::actions::{Plan, word};
 use crate::scheduler::cluster::Cluster;
-use crate::scheduler::id::ActId;
+use crate::scheduler::id::{ActId, RscId};
 
 /// One action that must be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,6 +17,9 @@ pub struct Step {
     pub task: &'static str,
     /// The instance; none for nodes.
     pub resource: Option<Arc<str>>,
+    /// The name under which histories keep it: that of an instance only if instances are unique.
+    #[serde(skip)]
+    pub history: Option<Arc<str>>,
     /// Where.
     pub node: Option<Arc<str>>,
     /// Whether it cannot be done in this transition.
@@ -103,10 +106,16 @@ fn step(cluster: &Cluster<'_>, plan: &Plan, id: ActId) -> Step {
     Step {
         task: word(action.task),
         resource: action.resource.map(|rsc| Arc::clone(&cluster[rsc].id)),
+        history: action.resource.map(|rsc| history_of(cluster, rsc)),
         node: action.node.map(|node| Arc::clone(&cluster[node].name)),
         blocked: !action.runnable,
         reason: action.why.clone(),
     }
+}
+
+fn history_of(cluster: &Cluster<'_>, resource: RscId) -> Arc<str> {
+    let rsc = &cluster[resource];
+    Arc::clone(if rsc.unique { &rsc.id } else { &rsc.base })
 }
 
 /// Leaves out the waits that would close a loop, those found last first.
@@ -179,6 +188,30 @@ impl Transition {
         }
         dot.push_str("}\n");
         dot
+    }
+
+    /// The positions of all steps, each after those that it waits for.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<usize> {
+        let mut waiting = vec![0_usize; self.steps.len()];
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.steps.len()];
+        for wait in &self.waits {
+            waiting[wait.then] += 1;
+            after[wait.first].push(wait.then);
+        }
+        let mut ready: BTreeSet<usize> =
+            (0..self.steps.len()).filter(|at| waiting[*at] == 0).collect();
+        let mut sorted = Vec::with_capacity(self.steps.len());
+        while let Some(at) = ready.pop_first() {
+            sorted.push(at);
+            for then in &after[at] {
+                waiting[*then] -= 1;
+                if waiting[*then] == 0 {
+                    ready.insert(*then);
+                }
+            }
+        }
+        sorted
     }
 
     /// How many steps come before each at most.

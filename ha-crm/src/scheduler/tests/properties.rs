@@ -186,6 +186,17 @@ proptest! {
     }
 
     #[test]
+    fn clusters_settle_as_was_foretold(world in world()) {
+        let (cib, _) = Cib::parse(&world.text).unwrap();
+        let done = Scheduler::simulate(&cib, WallTime::from_micros(0), 20);
+        prop_assert!(done.settled, "{:?}", done.schedules.last().map(|last| &last.changes));
+        // Without failures nothing changes its mind: one transition, and perhaps what it unblocked.
+        prop_assert!(done.schedules.len() <= 3, "{} transitions", done.schedules.len());
+        let again = Scheduler::new().decide(&done.cib, WallTime::from_micros(0));
+        prop_assert!(again.transition.steps.iter().all(|step| step.blocked));
+    }
+
+    #[test]
     fn broken_texts_are_decided_on_or_refused(world in world(), from in 0_usize..4000, len in 1_usize..60) {
         let mut text = world.text;
         let start = from.min(text.len());
