@@ -1,5 +1,6 @@
 //! What a user would notice, on small clusters of our own.
 
+mod bundles;
 mod properties;
 
 use ha_core::role::Role;
