@@ -88,6 +88,14 @@ fn state_of<'c>(cib: &'c mut Cib, node: &Arc<str>) -> &'c mut NodeState {
 
 /// Writes down that an operation succeeded; what was before it no longer matters.
 fn record(state: &mut NodeState, resource: &Arc<str>, task: &str) {
+    // Old histories of anonymous clones have the number of an instance.
+    let is_alike = |id: &str| {
+        let number = id.strip_prefix(&**resource).and_then(|rest| rest.strip_prefix(':'));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    if task == "stop" || state.resources.iter().any(|history| is_alike(&history.id)) {
+        state.resources.retain(|history| !is_alike(&history.id));
+    }
     let found = state.resources.iter().position(|history| history.id == *resource);
     let at = found.unwrap_or_else(|| {
         let id = Arc::clone(resource);
@@ -102,6 +110,7 @@ fn record(state: &mut NodeState, resource: &Arc<str>, task: &str) {
     };
     let history = &mut state.resources[at];
     history.shutdown_lock = None;
+    (history.class, history.provider, history.kind) = (None, None, None);
     history.operations = (1..)
         .zip(done)
         .map(|(call, operation)| OperationRecord {

@@ -216,6 +216,7 @@ fn interleave(cluster: &Cluster<'_>, plan: &mut Plan, order: &Order, first: RscI
             if blocks && order.kind == OrderKind::Mandatory {
                 plan[after].runnable = false;
                 plan[after].inhibited = true;
+                plan[after].optional = true;
                 plan[after].why =
                     Some(format!("no instance of {} there", cluster[first].id).into());
             }

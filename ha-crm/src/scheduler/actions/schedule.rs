@@ -145,7 +145,10 @@ fn stop_and_start(
     });
     if !is_here || course.must_stop || goes_on {
         plan.require(start, "it is to run");
-    } else if rsc.start_pending && rsc.role <= Role::Unpromoted {
+    } else if rsc.start_pending
+        && rsc.role <= Role::Unpromoted
+        && plan[start].node == rsc.pending_node
+    {
         plan.require(start, "its start is under way");
     }
 }
