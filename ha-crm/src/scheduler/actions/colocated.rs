@@ -13,8 +13,9 @@ use crate::scheduler::score::INFINITY;
 /// Adds an edge for each mandatory colocation.
 pub(super) fn add(cluster: &Cluster<'_>, plan: &mut Plan) {
     for one in &cluster.colocations {
-        let is_cloned = matches!(cluster[one.primary].variant, Variant::Bundle | Variant::Clone);
-        if one.score < INFINITY || is_cloned {
+        let is_bundle = cluster[one.primary].variant == Variant::Bundle;
+        let is_clone = cluster[one.primary].variant == Variant::Clone;
+        if one.score < INFINITY || is_bundle {
             continue;
         }
         let why: Arc<str> = format!("colocation {}", one.id).into();
@@ -29,6 +30,10 @@ pub(super) fn add(cluster: &Cluster<'_>, plan: &mut Plan) {
         let thens = members(one.dependent, then_task, plan);
         for first in &firsts {
             for then in &thens {
+                // Of a clone the instance beside it counts.
+                if is_clone && plan[*first].node != plan[*then].node {
+                    continue;
+                }
                 plan.edge(*first, *then, flag::NEEDED_FIRST_BLOCKS, &why);
             }
         }

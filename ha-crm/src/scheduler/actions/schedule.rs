@@ -40,10 +40,10 @@ pub(super) fn schedule(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId) 
         start
     });
     if !rsc.managed {
-        // Nobody touches it: what must come after its end cannot come.
+        // Nobody touches it. What a failure has blocked holds up all that must come after its end.
         for action in plan.of(resource).to_vec() {
             plan[action].optional = true;
-            if matches!(plan[action].task, Task::Stop | Task::Demote) {
+            if rsc.blocked && matches!(plan[action].task, Task::Stop | Task::Demote) {
                 plan[action].runnable = false;
                 plan[action].why = Some(format!("{} is not managed", rsc.id).into());
             }
@@ -275,7 +275,7 @@ fn settle_start(
         NoQuorum::Freeze | NoQuorum::Fence | NoQuorum::Demote
             if cluster.options.no_quorum == NoQuorum::Freeze =>
         {
-            if rsc.running.is_empty() || rsc.next_role > rsc.role {
+            if rsc.running.is_empty() {
                 block("without quorum nothing more is started");
             }
         }

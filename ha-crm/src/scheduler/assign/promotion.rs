@@ -240,6 +240,9 @@ fn can_promote(cluster: &Cluster<'_>, clone: RscId, instance: RscId) -> bool {
     {
         return false;
     }
+    if !cluster.has_quorum && cluster.options.no_quorum == NoQuorum::Freeze && !is_promoted {
+        return false; // Nothing rises without quorum.
+    }
     if members.iter().any(|one| cluster[*one].next_role == Role::Stopped) {
         return false;
     }
