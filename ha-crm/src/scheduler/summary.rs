@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::scheduler::actions::{Plan, Task};
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::{ActId, NodeId, RscId};
+use crate::scheduler::node::Kind;
 use crate::scheduler::resource::MultipleActive;
 
 /// What happens to an instance, or to a node.
@@ -243,11 +244,18 @@ fn starts(
 fn stops(cluster: &Cluster<'_>, steps: &Steps<'_>, resource: RscId, found: &mut Vec<Change>) {
     for stop in &steps.stops {
         let Some(node) = steps.plan[*stop].node else { continue };
-        if cluster[resource].dangling.contains(&node) {
+        if cluster[resource].dangling.contains(&node) || is_lost(cluster, resource, node) {
             continue;
         }
         found.push(stop_entry(cluster, steps, resource, *stop, node));
     }
+}
+
+/// What is left of a removed resource behind a connection that was removed, too: nobody stops it.
+fn is_lost(cluster: &Cluster<'_>, resource: RscId, node: NodeId) -> bool {
+    cluster[resource].removed
+        && cluster[node].kind == Kind::Remote
+        && cluster[node].connection.is_none()
 }
 
 fn stop_entry(

@@ -213,7 +213,8 @@ fn settle_stop(
         plan[action].pseudo = true;
         return;
     }
-    if what.kind == Kind::Remote && what.must_reset && what.fence.is_some() {
+    let is_served = what.kind == Kind::Remote && what.connection.is_some();
+    if is_served && what.must_reset && what.fence.is_some() {
         return;
     }
     if what.unclean || !what.online && !is_guest_reachable(cluster, node) {

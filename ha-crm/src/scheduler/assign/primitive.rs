@@ -9,7 +9,7 @@ use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
 use crate::scheduler::node::Kind;
 use crate::scheduler::score::INFINITY;
-use crate::scheduler::unpack::fence;
+use crate::scheduler::unpack::{fail_count, fence};
 
 /// Assigns a primitive.
 pub(super) fn assign(
@@ -84,6 +84,9 @@ fn decide(cluster: &mut Cluster<'_>, resource: RscId, prefer: Option<NodeId>) {
     if target == Some(Role::Stopped) {
         cluster.ban_all(resource, &Why::Other("it is to be stopped"));
     }
+    if leaves(cluster, resource) {
+        cluster.ban_all(resource, &Why::Other("its node shuts down"));
+    }
     if !cluster[resource].managed {
         // Nobody may touch it: it is where it is.
         let node = cluster.current(resource);
@@ -157,15 +160,34 @@ fn settle_connection(cluster: &mut Cluster<'_>, resource: RscId) {
 }
 
 /// Whether nobody can reach a node any more, though it is to be reached.
-fn is_unrecoverable(cluster: &Cluster<'_>, resource: RscId, node: NodeId) -> bool {
+fn is_unrecoverable(cluster: &mut Cluster<'_>, resource: RscId, node: NodeId) -> bool {
     let rsc = &cluster[resource];
     let is_wanted = rsc.managed && !rsc.removed && rsc.target_role != Some(Role::Stopped);
     let is_lost = |host: &NodeId| cluster[*host].unclean || !cluster[*host].online;
+    let is_cut_off =
+        rsc.failed || (!cluster[node].running.is_empty() && rsc.running.iter().any(is_lost));
     cluster.options.fencing
         && cluster[node].kind == Kind::Remote
         && !cluster[node].was_fenced
         && is_wanted
         && rsc.assigned.is_none()
         && !rsc.running.is_empty()
-        && (rsc.failed || (!cluster[node].running.is_empty() && rsc.running.iter().any(is_lost)))
+        && !leaves(cluster, resource)
+        && (is_cut_off || failed_too_often(cluster, resource))
+}
+
+/// Whether a connection failed so often that its host is closed to it. Source:
+/// `migration-threshold`.
+fn failed_too_often(cluster: &mut Cluster<'_>, resource: RscId) -> bool {
+    let limit = cluster[resource].migration_threshold;
+    let hosts = cluster[resource].running.clone();
+    limit > 0 && hosts.into_iter().any(|host| fail_count(cluster, resource, host).count >= limit)
+}
+
+/// Whether the node behind a connection has asked to go, and is still connected.
+fn leaves(cluster: &Cluster<'_>, resource: RscId) -> bool {
+    let Some(node) = cluster[resource].remote else { return false };
+    cluster[node].kind == Kind::Remote
+        && !cluster[resource].running.is_empty()
+        && cluster[node].attributes.get("shutdown").is_some_and(|at| at.trim() != "0")
 }

@@ -222,3 +222,49 @@ fn pictures_show_every_step() {
     assert!(svg.contains("start a&lt;b n1") && svg.ends_with("</svg>\n"), "{svg}");
     assert!(decided.transition.to_dot().contains("label=\"start a<b n1\""));
 }
+
+/// A remote node `r` with its connection on n1, attributes of n1 and of `r`.
+fn remote(meta: &str, on_host: &str, on_remote: &str) -> Schedule {
+    let attributes = |of: &str, pairs: &str| {
+        format!(
+            r#"<transient_attributes id="{of}"><instance_attributes id="s-{of}">{pairs}
+            </instance_attributes></transient_attributes>"#
+        )
+    };
+    let connection = format!(
+        r#"<primitive id="r" class="ocf" provider="pacemaker" type="remote">{meta}</primitive>"#
+    );
+    let record = history("r", "start", 0).replace("Stateful", "remote");
+    let host =
+        node(1, "up", &record).replace("<lrm ", &format!("{}<lrm ", attributes("1", on_host)));
+    let behind = format!(
+        r#"<node_state remote_node="true" id="r" uname="r" in_ccm="true">{}
+        <lrm id="r"><lrm_resources>{}</lrm_resources></lrm></node_state>"#,
+        attributes("r", on_remote),
+        history("a", "start", 0)
+    );
+    let here = r#"<rsc_location id="l" rsc="a" node="r" score="100"/>"#;
+    let resources = format!("{connection}{}{FENCE}", primitive("a"));
+    let text =
+        cib("", &resources, here, &[host]).replace("</status>", &format!("{behind}</status>"));
+    decide(&text)
+}
+
+#[test]
+fn a_remote_node_that_shuts_down_is_left_and_let_go_without_fencing() {
+    let asks = r#"<nvpair id="q" name="shutdown" value="1700000000"/>"#;
+    let mut decided = lines(&remote("", "", asks));
+    decided.sort();
+    assert_eq!(decided, ["move a r n1", "start fence n1", "stop r n1"]);
+    let mut stays = lines(&remote("", "", ""));
+    stays.sort();
+    assert_eq!(stays, ["start fence n1"]);
+}
+
+#[test]
+fn a_remote_node_is_fenced_whose_connection_failed_too_often() {
+    let failed = r#"<nvpair id="q" name="fail-count-r#start_0" value="INFINITY"/>"#;
+    let decided = lines(&remote("", failed, ""));
+    assert!(decided.contains(&"fence r".to_owned()), "{decided:?}");
+    assert!(decided.contains(&"stop r n1".to_owned()), "{decided:?}");
+}
