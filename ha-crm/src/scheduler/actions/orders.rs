@@ -1,5 +1,6 @@
 //! Orders that were configured, as edges.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ha_core::role::Role;
@@ -13,12 +14,19 @@ use crate::scheduler::resource::Variant;
 
 /// Adds the edges of all configured orders.
 pub(super) fn add(cluster: &Cluster<'_>, plan: &mut Plan) {
+    let mut seen = BTreeSet::new();
     for order in &cluster.orders {
         if order.kind == OrderKind::Serialize {
             continue; // Never at the same time: nothing that decides what is done.
         }
         match &order.first {
-            First::One(first) => between(cluster, plan, order, *first),
+            First::One(first) => {
+                // Of several orders between the same two the first one holds.
+                let ends = (*first, task(order.first_action), order.then, task(order.then_action));
+                if seen.insert(ends) {
+                    between(cluster, plan, order, *first);
+                }
+            }
             First::Any(firsts) => any(cluster, plan, order, firsts),
         }
     }
