@@ -88,7 +88,10 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
     let wants_reasons = args.explain.is_some() || args.graph.is_some();
     let scheduler = if wants_reasons { Scheduler::new() } else { Scheduler::terse() };
-    let decided = scheduler.decide(&cib, now);
+    let decided = scheduler.decide(&cib, now)?;
+    for remark in &decided.remarks {
+        eprintln!("simulate: {remark}");
+    }
     if let Some(file) = &args.graph {
         let is_dot = file.extension().is_some_and(|extension| extension == "dot");
         let transition = &decided.transition;
@@ -104,7 +107,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn settle(cib: &Cib, now: WallTime) -> Result<ExitCode, Box<dyn Error>> {
-    let simulation = Scheduler::simulate(cib, now, MAX_TRANSITIONS);
+    let simulation = Scheduler::simulate(cib, now, MAX_TRANSITIONS)?;
     for decided in &simulation.schedules {
         println!("{}", document(decided));
     }

@@ -1,5 +1,6 @@
 //! The cluster as it is looked at while deciding: resolved, and with what is decided so far.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::scheduler::attributes::Table;
 use crate::scheduler::constraint::{Colocation, Order, TicketUse};
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::{Ledger, Why};
+use crate::scheduler::limits::Limits;
 use crate::scheduler::node::Node;
 use crate::scheduler::options::Options;
 use crate::scheduler::resource::{ABSENT, Resource};
@@ -18,6 +20,9 @@ use crate::scheduler::score::sum;
 
 /// Colocations are not followed further than this from where they begin.
 pub(crate) const MAX_DEPTH: usize = 300;
+
+/// Colocations of each resource, as far as somebody asked.
+pub(crate) type Peers = Vec<OnceCell<Arc<[usize]>>>;
 
 /// A ticket, as far as it is known.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +55,13 @@ pub(crate) struct Cluster<'c> {
     pub(crate) has_unfencing: bool,
     pub(crate) has_fence_device: bool,
     pub(crate) ledger: Ledger,
+    pub(crate) limits: Limits,
+    /// For each resource, once asked for, the colocations of which it is the dependent.
+    pub(crate) primaries: Peers,
+    /// Likewise of which it is the primary.
+    pub(crate) dependents: Peers,
+    /// Whether resources have their scores: no more nodes are to be expected.
+    pub(crate) is_scored: bool,
     /// How deep colocations of colocations are being followed.
     pub(crate) depth: usize,
     /// When time alone may change the decision.

@@ -41,7 +41,7 @@ pub(crate) struct Order {
 #[derive(Debug, Clone)]
 pub(crate) enum First {
     /// One of several is enough.
-    Any(Vec<RscId>),
+    Any(Arc<[RscId]>),
     One(RscId),
 }
 

@@ -1,5 +1,6 @@
 //! Why: where every score comes from, and what every action waits for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -98,7 +99,6 @@ pub(crate) fn accounts(cluster: &Cluster<'_>) -> Vec<Account> {
 fn account(cluster: &Cluster<'_>, resource: RscId) -> Account {
     let rsc = &cluster[resource];
     let name = |node: &NodeId| Arc::clone(&cluster[*node].name);
-    let known = cluster.node_ids().filter(|node| rsc.score(*node) != ABSENT);
     Account {
         resource: Arc::clone(&rsc.id),
         base: Arc::clone(&rsc.base),
@@ -107,7 +107,7 @@ fn account(cluster: &Cluster<'_>, resource: RscId) -> Account {
         running: rsc.running.iter().map(name).collect(),
         assigned: rsc.assigned.as_ref().map(name),
         remark: remark(cluster, resource),
-        nodes: known.map(|node| node_score(cluster, resource, node)).collect(),
+        nodes: node_scores(cluster, resource),
     }
 }
 
@@ -127,17 +127,21 @@ fn remark(cluster: &Cluster<'_>, resource: RscId) -> Option<String> {
     }
 }
 
-fn node_score(cluster: &Cluster<'_>, resource: RscId, node: NodeId) -> NodeScore {
-    let entries = cluster.ledger.of(resource).iter().filter(|entry| entry.node == node);
-    let parts = entries
-        .filter(|entry| entry.score != 0)
-        .map(|entry| ScorePart { score: Score::new(entry.score), why: entry.why.to_string() });
-    NodeScore {
+/// What each node got, with the parts.
+fn node_scores(cluster: &Cluster<'_>, resource: RscId) -> Vec<NodeScore> {
+    let mut parts: BTreeMap<NodeId, Vec<ScorePart>> = BTreeMap::new();
+    for entry in cluster.ledger.of(resource) {
+        let part = ScorePart { score: Score::new(entry.score), why: entry.why.to_string() };
+        parts.entry(entry.node).or_default().push(part);
+    }
+    let known = cluster.node_ids().filter(|node| cluster[resource].score(*node) != ABSENT);
+    let scores = known.map(|node| NodeScore {
         node: Arc::clone(&cluster[node].name),
         score: Score::new(cluster[resource].score(node)),
-        parts: parts.collect(),
+        parts: parts.remove(&node).unwrap_or_default(),
         unavailable: unavailable(cluster, node),
-    }
+    });
+    scores.collect()
 }
 
 fn unavailable(cluster: &Cluster<'_>, node: NodeId) -> Option<&'static str> {

@@ -68,7 +68,7 @@ impl Ledger {
     }
 
     pub(crate) fn add(&mut self, resource: RscId, node: NodeId, score: i32, why: &Why) {
-        if !self.wanted {
+        if !self.wanted || score == 0 {
             return;
         }
         if self.entries.len() <= resource.index() {

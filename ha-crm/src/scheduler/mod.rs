@@ -32,15 +32,15 @@
 //!     <node_state id="2" uname="n2" in_ccm="true" crmd="online" join="member" expected="member"/>
 //!   </status>
 //! </cib>"#.trim())?;
-//! let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+//! let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0))?;
 //! assert_eq!(decided.changes[0].kind, ChangeKind::Start);
 //! assert_eq!(&*decided.changes[0].node, "n2");
 //! println!("{}", decided.accounts[0]); // web: … n2: 100 = 100 (location l)
 //!
 //! WhatIf::Standby("n2".into()).apply(&mut cib);
-//! let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+//! let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0))?;
 //! assert_eq!(&*decided.changes[0].node, "n1");
-//! # Ok::<(), ha_crm::cib::CibError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # What is honoured and what is not
@@ -65,6 +65,7 @@ mod constraint;
 mod explain;
 mod id;
 mod ledger;
+mod limits;
 mod node;
 mod options;
 mod outcome;
@@ -85,11 +86,15 @@ use ha_core::role::Role;
 use ha_core::time::WallTime;
 
 pub use self::explain::{Account, NodeScore, ScorePart};
+pub use self::limits::{Measure, TooLarge};
 pub use self::simulation::Simulation;
 pub use self::summary::{Change, ChangeKind};
 pub use self::transition::{Step, Transition, Wait};
 pub use self::what_if::{WhatIf, WhatIfError};
 use crate::cib::Cib;
+
+const FOLLOWED_IN_PART: &str = "very many resources are colocated with each other: what those \
+    want that are colocated with colocated ones was counted in part only; colocate all with one";
 
 /// What is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +108,8 @@ pub struct Schedule {
     pub accounts: Vec<Account>,
     /// What is done and in which order; empty if nobody asked.
     pub transition: Transition,
+    /// What was not looked at in full, for a person; empty if nothing.
+    pub remarks: Vec<String>,
     /// When time alone may change the decision: a rule, an expiry.
     pub next_change: Option<WallTime>,
 }
@@ -132,22 +139,30 @@ impl Scheduler {
     }
 
     /// Decides, as of a time.
-    #[must_use]
-    pub fn decide(&self, cib: &Cib, now: WallTime) -> Schedule {
-        let mut cluster = unpack::unpack(cib, now, self.explains);
-        assign::assign_all(&mut cluster);
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`]: so much is asked for that deciding would take unbounded time or memory.
+    pub fn decide(&self, cib: &Cib, now: WallTime) -> Result<Schedule, TooLarge> {
+        let mut cluster = unpack::unpack(cib, now, self.explains)?;
+        assign::assign_all(&mut cluster)?;
         let plan = actions::plan(&mut cluster);
         let (accounts, transition) = if self.explains {
             (explain::accounts(&cluster), transition::transition(&cluster, &plan))
         } else {
             (Vec::new(), Transition::default())
         };
-        Schedule {
+        let mut remarks = Vec::new();
+        if cluster.limits.has_cut {
+            remarks.push(FOLLOWED_IN_PART.to_owned());
+        }
+        Ok(Schedule {
             changes: summary::changes(&cluster, &plan),
             outcome: outcome::outcome(&cluster, &plan),
             accounts,
             transition,
+            remarks,
             next_change: cluster.next_change,
-        }
+        })
     }
 }

@@ -154,9 +154,7 @@ pub(crate) struct Resource<'c> {
     /// Where half a migration may have left it.
     pub(crate) dangling: Vec<NodeId>,
     pub(crate) lock_node: Option<NodeId>,
-    pub(crate) lock_time: i64,
-    /// Some operation is still running.
-    pub(crate) pending_task: Option<&'static str>,
+    /// Where some operation of it is still running.
     pub(crate) pending_node: Option<NodeId>,
     pub(crate) answer: Option<FailureAnswer>,
 
@@ -205,6 +203,12 @@ impl Resource<'_> {
     /// The score on a node; [`ABSENT`] if none is known.
     pub(crate) fn score(&self, node: NodeId) -> i32 {
         self.scores.get(node.index()).copied().unwrap_or(ABSENT)
+    }
+
+    /// Whether the members of a group go together. Source: `collocated`, which later versions
+    /// spell `colocated`.
+    pub(crate) fn keeps_together(&self) -> bool {
+        self.meta.read("collocated") != Some(false) && self.meta.read("colocated") != Some(false)
     }
 
     /// Whether its role can be promoted.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ha_core::time::WallTime;
 
 use super::transition::Step;
-use super::{Schedule, Scheduler};
+use super::{Schedule, Scheduler, TooLarge};
 use crate::cib::{
     AttributeSet, Cib, JoinState, NodeState, OperationRecord, OperationStatus, Pair, Presence,
     ResourceHistory,
@@ -28,24 +28,27 @@ impl Scheduler {
     /// be done or `limit` transitions have been.
     ///
     /// What starts succeeds, what is fenced is off, what is blocked stays. Time stands still.
-    #[must_use]
-    pub fn simulate(cib: &Cib, now: WallTime, limit: usize) -> Simulation {
+    ///
+    /// # Errors
+    ///
+    /// As [`decide`](Self::decide).
+    pub fn simulate(cib: &Cib, now: WallTime, limit: usize) -> Result<Simulation, TooLarge> {
         let mut simulation = Simulation { schedules: Vec::new(), cib: cib.clone(), settled: false };
         while !simulation.settled {
-            let decided = Self::new().decide(&simulation.cib, now);
-            let does = decided.transition.steps.iter().any(|step| !step.blocked);
+            let decided = Self::new().decide(&simulation.cib, now)?;
+            let does = decided.transition.steps.iter().any(|step| !step.blocked && !step.gate);
             simulation.settled = !does;
             if !does || simulation.schedules.len() >= limit {
                 break;
             }
             let transition = &decided.transition;
             let steps = transition.sorted().into_iter().filter_map(|at| transition.steps.get(at));
-            for step in steps.filter(|step| !step.blocked) {
+            for step in steps.filter(|step| !step.blocked && !step.gate) {
                 carry_out(&mut simulation.cib, step);
             }
             simulation.schedules.push(decided);
         }
-        simulation
+        Ok(simulation)
     }
 }
 

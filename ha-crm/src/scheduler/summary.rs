@@ -104,24 +104,12 @@ pub(crate) fn changes(cluster: &Cluster<'_>, plan: &Plan) -> Vec<Change> {
 fn fencing(cluster: &Cluster<'_>, plan: &Plan, fence: ActId) -> Option<Change> {
     let action = &plan[fence];
     let node = action.node?;
-    let kind = match action.task {
-        Task::Unfence => "on",
-        Task::Demote
-        | Task::Demoted
-        | Task::Fence
-        | Task::OneOf
-        | Task::Promote
-        | Task::Promoted
-        | Task::Running
-        | Task::Start
-        | Task::Stop
-        | Task::Stopped => {
-            if cluster[node].is_guest() {
-                guest_fencing(cluster, node)
-            } else {
-                cluster.options.fencing_action
-            }
-        }
+    let kind = if action.task == Task::Unfence {
+        "on"
+    } else if cluster[node].is_guest() {
+        guest_fencing(cluster, node)
+    } else {
+        cluster.options.fencing_action
     };
     Some(Change {
         kind: ChangeKind::Fence,

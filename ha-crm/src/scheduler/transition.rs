@@ -13,8 +13,13 @@ use crate::scheduler::id::{ActId, RscId};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Step {
-    /// What: `start`, `stop`, `promote`, `demote`, `fence`, `unfence`.
+    /// What: `start`, `stop`, `promote`, `demote`, `fence`, `unfence`; of a gate what a group,
+    /// clone or bundle begins with these words, or is through with: `running`, `stopped`,
+    /// `promoted`, `demoted`, `one of several`.
     pub task: &'static str,
+    /// Nothing is done: it stands between all that it waits for and all that wait for it, where
+    /// these are many.
+    pub gate: bool,
     /// The instance; none for nodes.
     pub resource: Option<Arc<str>>,
     /// The name under which histories keep it: that of an instance only if instances are unique.
@@ -50,48 +55,104 @@ pub struct Transition {
     pub waits: Vec<Wait>,
 }
 
-/// The transition of a plan: actions that must be done, with the pseudo actions between them
-/// left out.
+/// The most waits that stand for one gate: with more the gate itself is clearer.
+const MAX_WAITS_FOR_GATE: usize = 64;
+
+/// The transition of a plan: actions that must be done; the pseudo actions between them are left
+/// out where few wait for few.
 pub(crate) fn transition(cluster: &Cluster<'_>, plan: &Plan) -> Transition {
-    let mut position: BTreeMap<ActId, usize> = BTreeMap::new();
-    let mut made = Transition::default();
-    for index in 0..plan.actions.len() {
-        let id = ActId::new(index);
-        if is_step(cluster, plan, id) {
-            position.insert(id, made.steps.len());
-            made.steps.push(step(cluster, plan, id));
+    let mut graph = Graph::new(plan.actions.len());
+    let ids = || (0..plan.actions.len()).map(ActId::new);
+    let steps: BTreeSet<ActId> = ids().filter(|id| is_step(cluster, plan, *id)).collect();
+    let gates: BTreeSet<ActId> =
+        ids().filter(|id| plan[*id].pseudo && !steps.contains(id)).collect();
+    for edge in &plan.edges {
+        let is_there = |id: &ActId| steps.contains(id) || gates.contains(id);
+        if is_there(&edge.first) && is_there(&edge.then) {
+            graph.link(edge.first.index(), edge.then.index(), &edge.why);
         }
     }
-    let mut after: Vec<Vec<usize>> = vec![Vec::new(); plan.actions.len()];
-    for (index, edge) in plan.edges.iter().enumerate() {
-        after[edge.first.index()].push(index);
+    let gates: BTreeSet<usize> = gates.into_iter().map(ActId::index).collect();
+    for gate in &gates {
+        graph.bridge(*gate);
     }
-    for (first, at) in &position {
-        let mut seen: BTreeSet<ActId> = BTreeSet::new();
-        let mut open = vec![*first];
-        while let Some(next) = open.pop() {
-            for edge in after[next.index()].iter().filter_map(|edge| plan.edges.get(*edge)) {
-                if !seen.insert(edge.then) {
-                    continue;
-                }
-                match position.get(&edge.then) {
-                    Some(then) if then != at => made.waits.push(Wait {
-                        first: *at,
-                        then: *then,
-                        reason: Arc::clone(&edge.why),
-                    }),
-                    Some(_) => {}
-                    None => {
-                        if plan[edge.then].pseudo {
-                            open.push(edge.then);
-                        }
-                    }
-                }
+    graph.prune(&gates);
+    let mut made = Transition::default();
+    let mut position: BTreeMap<usize, usize> = BTreeMap::new();
+    for id in ids() {
+        let is_step = steps.contains(&id);
+        if is_step || !graph.after[id.index()].is_empty() {
+            position.insert(id.index(), made.steps.len());
+            made.steps.push(Step { gate: !is_step, ..step(cluster, plan, id) });
+        }
+    }
+    for (id, first) in &position {
+        for (then, why) in &graph.after[*id] {
+            if let Some(then) = position.get(then).copied() {
+                made.waits.push(Wait { first: *first, then, reason: Arc::clone(why) });
             }
         }
     }
     drop_loops(&mut made);
     made
+}
+
+/// What waits for what, both ways.
+struct Graph {
+    after: Vec<BTreeMap<usize, Arc<str>>>,
+    before: Vec<BTreeSet<usize>>,
+}
+
+impl Graph {
+    fn new(len: usize) -> Self {
+        Self { after: vec![BTreeMap::new(); len], before: vec![BTreeSet::new(); len] }
+    }
+
+    fn link(&mut self, first: usize, then: usize, why: &Arc<str>) {
+        if first != then {
+            self.after[first].entry(then).or_insert_with(|| Arc::clone(why));
+            self.before[then].insert(first);
+        }
+    }
+
+    fn cut(&mut self, gate: usize) {
+        for first in std::mem::take(&mut self.before[gate]) {
+            self.after[first].remove(&gate);
+        }
+        for then in std::mem::take(&mut self.after[gate]).into_keys() {
+            self.before[then].remove(&gate);
+        }
+    }
+
+    /// Lets what waits for a gate wait for what the gate waits for, if that is not too much.
+    fn bridge(&mut self, gate: usize) {
+        let (firsts, thens) = (self.before[gate].len(), self.after[gate].len());
+        if firsts.saturating_mul(thens) > firsts + thens + MAX_WAITS_FOR_GATE {
+            return;
+        }
+        let (firsts, thens) = (self.before[gate].clone(), self.after[gate].clone());
+        self.cut(gate);
+        for first in &firsts {
+            for (then, why) in &thens {
+                self.link(*first, *then, why);
+            }
+        }
+    }
+
+    /// Removes gates that wait for nothing, or for which nothing waits.
+    fn prune(&mut self, gates: &BTreeSet<usize>) {
+        let is_loose = |graph: &Self, gate: usize| {
+            graph.before[gate].is_empty() != graph.after[gate].is_empty()
+        };
+        let mut loose: Vec<usize> = gates.iter().copied().collect();
+        while let Some(gate) = loose.pop() {
+            if is_loose(self, gate) {
+                let around = self.before[gate].iter().chain(self.after[gate].keys()).copied();
+                loose.extend(around.filter(|one| gates.contains(one)).collect::<Vec<_>>());
+                self.cut(gate);
+            }
+        }
+    }
 }
 
 fn is_step(cluster: &Cluster<'_>, plan: &Plan, id: ActId) -> bool {
@@ -105,6 +166,7 @@ fn step(cluster: &Cluster<'_>, plan: &Plan, id: ActId) -> Step {
     let action = &plan[id];
     Step {
         task: word(action.task),
+        gate: false,
         resource: action.resource.map(|rsc| Arc::clone(&cluster[rsc].id)),
         history: action.resource.map(|rsc| history_of(cluster, rsc)),
         node: action.node.map(|node| Arc::clone(&cluster[node].name)),
@@ -122,20 +184,27 @@ fn history_of(cluster: &Cluster<'_>, resource: RscId) -> Arc<str> {
 fn drop_loops(made: &mut Transition) {
     let mut waiting = vec![0_usize; made.steps.len()];
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); made.steps.len()];
+    let mut before: Vec<Vec<usize>> = vec![Vec::new(); made.steps.len()];
     for (index, wait) in made.waits.iter().enumerate() {
         waiting[wait.then] += 1;
         after[wait.first].push(index);
+        before[wait.then].push(index);
     }
+    let mut left: BTreeSet<(usize, usize)> =
+        waiting.iter().enumerate().map(|(at, count)| (*count, at)).collect();
     let mut keep = vec![true; made.waits.len()];
     let mut done = vec![false; made.steps.len()];
     let mut ready: BTreeSet<usize> = (0..made.steps.len()).filter(|at| waiting[*at] == 0).collect();
     loop {
         while let Some(at) = ready.pop_first() {
             done[at] = true;
+            left.remove(&(waiting[at], at));
             for index in &after[at] {
                 let then = made.waits[*index].then;
                 if keep[*index] && !done[then] {
+                    left.remove(&(waiting[then], then));
                     waiting[then] -= 1;
+                    left.insert((waiting[then], then));
                     if waiting[then] == 0 {
                         ready.insert(then);
                     }
@@ -143,11 +212,10 @@ fn drop_loops(made: &mut Transition) {
             }
         }
         // Whoever waits for the fewest goes first, and does not wait for those left.
-        let open = (0..made.steps.len()).filter(|at| !done[*at]);
-        let Some(next) = open.min_by_key(|at| (waiting[*at], *at)) else { break };
-        for (index, wait) in made.waits.iter().enumerate() {
-            if wait.then == next && !done[wait.first] {
-                keep[index] = false;
+        let Some((_, next)) = left.pop_first() else { break };
+        for index in &before[next] {
+            if !done[made.waits[*index].first] {
+                keep[*index] = false;
             }
         }
         waiting[next] = 0;
@@ -175,7 +243,11 @@ impl Transition {
         let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
         let mut dot = String::from("digraph transition {\n  rankdir=LR;\n  node [shape=box];\n");
         for (index, step) in self.steps.iter().enumerate() {
-            let style = if step.blocked { " style=dashed color=red" } else { "" };
+            let style = match (step.blocked, step.gate) {
+                (true, _) => " style=dashed color=red",
+                (false, true) => " style=dotted",
+                (false, false) => "",
+            };
             let why = step.reason.as_deref().unwrap_or_default();
             let (title, why) = (quote(&step.title()), quote(why));
             let line = format!("  a{index} [label=\"{title}\" tooltip=\"{why}\"{style}];\n");
@@ -216,18 +288,14 @@ impl Transition {
 
     /// How many steps come before each at most.
     fn ranks(&self) -> Vec<usize> {
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.steps.len()];
+        for wait in &self.waits {
+            after[wait.first].push(wait.then);
+        }
         let mut ranks = vec![0_usize; self.steps.len()];
-        for _ in 0..self.steps.len() {
-            let mut changed = false;
-            for wait in &self.waits {
-                let wanted = ranks[wait.first] + 1;
-                if ranks[wait.then] < wanted {
-                    ranks[wait.then] = wanted;
-                    changed = true;
-                }
-            }
-            if !changed {
-                break;
+        for at in self.sorted() {
+            for then in &after[at] {
+                ranks[*then] = ranks[*then].max(ranks[at] + 1);
             }
         }
         ranks
@@ -266,7 +334,11 @@ impl Transition {
             svg.push_str(&line);
         }
         for (step, (x, y)) in self.steps.iter().zip(&places) {
-            let colour = if step.blocked { "#fdd" } else { "#def" };
+            let colour = match (step.blocked, step.gate) {
+                (true, _) => "#fdd",
+                (false, true) => "#eee",
+                (false, false) => "#def",
+            };
             let (title, why) =
                 (escape(&step.title()), escape(step.reason.as_deref().unwrap_or_default()));
             let (tx, ty) = (x + 8, y + 17);

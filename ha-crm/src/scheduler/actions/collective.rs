@@ -97,28 +97,13 @@ fn members(cluster: &Cluster<'_>, collective: RscId) -> Vec<RscId> {
 }
 
 fn flags(way_in: Task, is_clone: bool) -> (u16, u16) {
-    match way_in {
-        Task::Start | Task::Promote => {
-            let inward = flag::FIRST_IMPLIES_THEN | flag::UNRUNNABLE_BLOCKS;
-            let outward = if is_clone {
-                flag::FIRST_IMPLIES_THEN | flag::MIN_RUNNABLE
-            } else {
-                flag::FIRST_IMPLIES_THEN | flag::UNRUNNABLE_BLOCKS
-            };
-            (inward, outward)
-        }
-        Task::Demote
-        | Task::Demoted
-        | Task::Fence
-        | Task::OneOf
-        | Task::Promoted
-        | Task::Running
-        | Task::Stop
-        | Task::Stopped
-        | Task::Unfence => {
-            (flag::THEN_IMPLIES_FIRST, flag::THEN_IMPLIES_FIRST | flag::NEEDED_FIRST_BLOCKS)
-        }
+    if !way_in.begins() {
+        let inward = flag::THEN_IMPLIES_FIRST;
+        return (inward, inward | flag::NEEDED_FIRST_BLOCKS);
     }
+    let inward = flag::FIRST_IMPLIES_THEN | flag::UNRUNNABLE_BLOCKS;
+    let outward = if is_clone { flag::MIN_RUNNABLE } else { flag::UNRUNNABLE_BLOCKS };
+    (inward, flag::FIRST_IMPLIES_THEN | outward)
 }
 
 fn actions(plan: &mut Plan, cluster: &Cluster<'_>, child: RscId, task: Task) -> Vec<ActId> {
@@ -250,23 +235,13 @@ fn behind(
     let is_guest = cluster[connection].container.is_some();
     let moves =
         if is_guest { flag::FIRST_IMPLIES_THEN | flag::SHARES_MIGRATION } else { flag::ORDERED };
-    match plan[action].task {
-        Task::Start | Task::Promote => {
-            for first in plan.all(connection, Task::Start) {
-                plan.edge(first, action, flag::UNRUNNABLE_BLOCKS | moves, why);
-            }
+    if plan[action].task.begins() {
+        for first in plan.all(connection, Task::Start) {
+            plan.edge(first, action, flag::UNRUNNABLE_BLOCKS | moves, why);
         }
-        Task::Stop | Task::Demote => {
-            for then in plan.all(connection, Task::Stop) {
-                plan.edge(action, then, flag::ORDERED, why);
-            }
+    } else if plan[action].task.ends() {
+        for then in plan.all(connection, Task::Stop) {
+            plan.edge(action, then, flag::ORDERED, why);
         }
-        Task::Demoted
-        | Task::Fence
-        | Task::OneOf
-        | Task::Promoted
-        | Task::Running
-        | Task::Stopped
-        | Task::Unfence => {}
     }
 }

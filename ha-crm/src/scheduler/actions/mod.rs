@@ -41,6 +41,18 @@ pub(crate) enum Task {
     Unfence,
 }
 
+impl Task {
+    /// Whether a resource is more active after it.
+    pub(crate) const fn begins(self) -> bool {
+        matches!(self, Self::Promote | Self::Start)
+    }
+
+    /// Whether a resource is less active after it.
+    pub(crate) const fn ends(self) -> bool {
+        matches!(self, Self::Demote | Self::Stop)
+    }
+}
+
 /// An action that could be needed.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is spread on its own")]

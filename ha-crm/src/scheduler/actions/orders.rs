@@ -1,6 +1,6 @@
 //! Orders that were configured, as edges.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ha_core::role::Role;
@@ -121,10 +121,11 @@ fn pairs(
     first: (RscId, Task),
     then: (RscId, Task),
 ) -> Vec<(Vec<ActId>, ActId)> {
-    let firsts = on_hosts(cluster, plan, first);
-    let on = |node: NodeId| -> Vec<ActId> {
-        firsts.iter().filter(|(host, _)| *host == node).map(|(_, action)| *action).collect()
-    };
+    let mut firsts: BTreeMap<NodeId, Vec<ActId>> = BTreeMap::new();
+    for (host, action) in on_hosts(cluster, plan, first) {
+        firsts.entry(host).or_default().push(action);
+    }
+    let on = |host: NodeId| firsts.get(&host).cloned().unwrap_or_default();
     on_hosts(cluster, plan, then).into_iter().map(|(host, action)| (on(host), action)).collect()
 }
 
@@ -146,18 +147,8 @@ fn on_hosts(
     };
     for replica in &parts.replicas {
         let container = &cluster[replica.container];
-        let host = match task {
-            Task::Stop | Task::Demote => container.running.first().copied(),
-            Task::Demoted
-            | Task::Fence
-            | Task::OneOf
-            | Task::Promote
-            | Task::Promoted
-            | Task::Running
-            | Task::Start
-            | Task::Stopped
-            | Task::Unfence => container.assigned,
-        };
+        let host =
+            if task.ends() { container.running.first().copied() } else { container.assigned };
         let Some(host) = host else { continue };
         let actions = replica.members().flat_map(|member| plan.all(member, task));
         found.extend(actions.map(|action| (host, action)));

@@ -28,7 +28,7 @@ pub(super) fn schedule(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId) 
     let mut stops = Vec::new();
     for node in &course.running {
         let stop = plan.need(Some(resource), Task::Stop, Some(*node));
-        settle_stop(cluster, plan, stop, resource, *node);
+        settle_stop(cluster, plan, stop, *node);
         stops.push(stop);
     }
     if rsc.may_be_promoted() {
@@ -167,7 +167,7 @@ fn demote(
     }
     for (node, stop) in course.running.iter().zip(stops) {
         let demote = plan.need(Some(resource), Task::Demote, Some(*node));
-        settle_stop(cluster, plan, demote, resource, *node);
+        settle_stop(cluster, plan, demote, *node);
         if !rsc.managed {
             continue;
         }
@@ -200,13 +200,7 @@ fn promote(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, start: ActId
 }
 
 /// Whether something that ends can be done on a node.
-fn settle_stop(
-    cluster: &Cluster<'_>,
-    plan: &mut Plan,
-    action: ActId,
-    resource: RscId,
-    node: NodeId,
-) {
+fn settle_stop(cluster: &Cluster<'_>, plan: &mut Plan, action: ActId, node: NodeId) {
     let what = &cluster[node];
     let is_gone = super::fencing::is_fenced(cluster, node);
     if is_gone {
@@ -217,14 +211,13 @@ fn settle_stop(
     if is_served && what.must_reset && what.fence.is_some() {
         return;
     }
-    if what.unclean || !what.online && !is_guest_reachable(cluster, node) {
+    if what.unclean || !what.online && what.kind == Kind::Member {
         plan[action].runnable = false;
         plan[action].why = Some(format!("{} cannot be reached", what.name).into());
     }
     if what.pending {
         plan[action].runnable = false;
     }
-    let _ = resource;
 }
 
 /// Whether there is a node that cannot be asked whether the resource is active there.
@@ -241,10 +234,6 @@ fn waits_for_probe(cluster: &Cluster<'_>, resource: RscId) -> bool {
     cluster.node_ids().any(|node| {
         cluster[node].pending && cluster[node].online && !cluster[at].known.contains(node)
     })
-}
-
-fn is_guest_reachable(cluster: &Cluster<'_>, node: NodeId) -> bool {
-    cluster[node].kind != Kind::Member
 }
 
 /// Whether something that begins can be done on a node.
@@ -273,13 +262,11 @@ fn settle_start(
     }
     match cluster.options.no_quorum {
         NoQuorum::Stop => block("there is no quorum"),
-        NoQuorum::Freeze | NoQuorum::Fence | NoQuorum::Demote
-            if cluster.options.no_quorum == NoQuorum::Freeze =>
-        {
+        NoQuorum::Freeze => {
             if rsc.running.is_empty() {
                 block("without quorum nothing more is started");
             }
         }
-        NoQuorum::Demote | NoQuorum::Fence | NoQuorum::Freeze | NoQuorum::Ignore => {}
+        NoQuorum::Demote | NoQuorum::Fence | NoQuorum::Ignore => {}
     }
 }

@@ -14,13 +14,13 @@ pub(super) fn assign(cluster: &mut Cluster<'_>, bundle: RscId) -> Option<NodeId>
         return None;
     }
     cluster[bundle].is_assigning = true;
-    for index in primaries_of(cluster, bundle) {
-        if let Some(primary) = cluster.colocations.get(index).map(|one| one.primary) {
+    for index in primaries_of(cluster, bundle).iter() {
+        if let Some(primary) = cluster.colocations.get(*index).map(|one| one.primary) {
             assign_any(cluster, primary, None);
         }
     }
-    for index in dependents_of(cluster, bundle) {
-        merge::hear(cluster, bundle, index);
+    for index in dependents_of(cluster, bundle).iter() {
+        merge::hear(cluster, bundle, *index);
     }
     let parts = cluster[bundle].bundle.clone()?;
     let containers: Vec<RscId> = parts.replicas.iter().map(|replica| replica.container).collect();

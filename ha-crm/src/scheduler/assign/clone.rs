@@ -21,13 +21,13 @@ pub(super) fn assign(cluster: &mut Cluster<'_>, clone: RscId) -> Option<NodeId> 
         promotion::add_scores(cluster, clone);
     }
     if cluster[clone].parent.is_none() {
-        for index in primaries_of(cluster, clone) {
-            if let Some(primary) = cluster.colocations.get(index).map(|one| one.primary) {
+        for index in primaries_of(cluster, clone).iter() {
+            if let Some(primary) = cluster.colocations.get(*index).map(|one| one.primary) {
                 assign_any(cluster, primary, None);
             }
         }
-        for index in dependents_of(cluster, clone) {
-            merge::hear(cluster, clone, index);
+        for index in dependents_of(cluster, clone).iter() {
+            merge::hear(cluster, clone, *index);
         }
     }
     let settings = cluster[clone].clone.clone();

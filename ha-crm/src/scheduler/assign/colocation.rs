@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ha_core::role::Role;
 
 use super::choice::{has_any, is_available};
-use crate::scheduler::cluster::Cluster;
+use crate::scheduler::cluster::{Cluster, Peers};
 use crate::scheduler::constraint::Colocation;
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
@@ -22,48 +22,59 @@ pub(super) enum Effect {
 }
 
 /// Colocations of which a resource, or what it is part of, is the dependent.
-pub(crate) fn primaries_of(cluster: &Cluster<'_>, resource: RscId) -> Vec<usize> {
-    let mut all = cluster[resource].with.clone();
-    let mut at = resource;
-    while let Some(parent) = cluster[at].parent {
-        let passes = match cluster[parent].variant {
-            Variant::Group => leads(cluster, parent, at, false),
-            Variant::Clone => cluster[parent].parent.is_none(),
-            Variant::Bundle => is_container(cluster, parent, at),
-            Variant::Primitive => false,
-        };
-        if !passes {
-            break;
+///
+/// Only to be asked for once all criteria are applied: the answer is kept.
+pub(crate) fn primaries_of(cluster: &Cluster<'_>, resource: RscId) -> Arc<[usize]> {
+    keep(&cluster.primaries, resource, || {
+        let mut all = cluster[resource].with.clone();
+        for parent in spoken_for(cluster, resource, false) {
+            all.extend(&cluster[parent].with);
+            if cluster[parent].variant == Variant::Group {
+                musts_of_others(cluster, parent, &mut all);
+            }
         }
-        all.extend(&cluster[parent].with);
-        if cluster[parent].variant == Variant::Group {
-            musts_of_others(cluster, parent, &mut all);
-        }
-        at = parent;
-    }
-    sort(cluster, &mut all, |one| one.primary);
-    all
+        sort(cluster, &mut all, |one| one.primary);
+        all
+    })
 }
 
-/// Colocations of which a resource, or what it is part of, is the primary.
-pub(crate) fn dependents_of(cluster: &Cluster<'_>, resource: RscId) -> Vec<usize> {
-    let mut all = cluster[resource].dependents.clone();
+/// Colocations of which a resource, or what it is part of, is the primary; likewise.
+pub(crate) fn dependents_of(cluster: &Cluster<'_>, resource: RscId) -> Arc<[usize]> {
+    keep(&cluster.dependents, resource, || {
+        let mut all = cluster[resource].dependents.clone();
+        for parent in spoken_for(cluster, resource, true) {
+            all.extend(&cluster[parent].dependents);
+        }
+        sort(cluster, &mut all, |one| one.dependent);
+        all
+    })
+}
+
+fn keep(kept: &Peers, resource: RscId, find: impl FnOnce() -> Vec<usize>) -> Arc<[usize]> {
+    match kept.get(resource.index()) {
+        Some(cell) => Arc::clone(cell.get_or_init(|| find().into())),
+        None => find().into(),
+    }
+}
+
+/// The collectives that a member speaks for, from the inside out.
+fn spoken_for(cluster: &Cluster<'_>, resource: RscId, from_end: bool) -> Vec<RscId> {
+    let mut found = Vec::new();
     let mut at = resource;
     while let Some(parent) = cluster[at].parent {
-        let passes = match cluster[parent].variant {
-            Variant::Group => leads(cluster, parent, at, true),
+        let speaks = match cluster[parent].variant {
+            Variant::Group => leads(cluster, parent, at, from_end),
             Variant::Clone => cluster[parent].parent.is_none(),
             Variant::Bundle => is_container(cluster, parent, at),
             Variant::Primitive => false,
         };
-        if !passes {
+        if !speaks {
             break;
         }
-        all.extend(&cluster[parent].dependents);
+        found.push(parent);
         at = parent;
     }
-    sort(cluster, &mut all, |one| one.dependent);
-    all
+    found
 }
 
 /// Whether a member speaks for its group: it is the first (or last), or those before it do not
@@ -264,9 +275,7 @@ fn apply_group(
         return;
     }
     let children = cluster[group].children.clone();
-    let is_colocated = cluster[group].meta.read("collocated") != Some(false)
-        && cluster[group].meta.read("colocated") != Some(false);
-    if !is_colocated {
+    if !cluster[group].keeps_together() {
         for child in children {
             apply_to(cluster, dependent, child, one, effect);
         }

@@ -131,9 +131,7 @@ fn join_members(cluster: &mut Cluster<'_>) {
     for resource in cluster.resource_ids() {
         match cluster[resource].variant {
             Variant::Group => {
-                if cluster[resource].meta.read("collocated") == Some(false)
-                    || cluster[resource].meta.read("colocated") == Some(false)
-                {
+                if !cluster[resource].keeps_together() {
                     continue;
                 }
                 let children = cluster[resource].children.clone();

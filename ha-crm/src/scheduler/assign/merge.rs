@@ -37,6 +37,13 @@ impl Draft {
     pub(super) fn of(cluster: &Cluster<'_>, resource: RscId) -> Self {
         Self { scores: cluster[resource].scores.clone(), parts: Vec::new(), spared: Vec::new() }
     }
+
+    /// Goes back to how it was, of which the scores were kept.
+    fn go_back(&mut self, scores: Vec<i32>, parts: usize, spared: usize) {
+        self.scores = scores;
+        self.parts.truncate(parts);
+        self.spared.truncate(spared);
+    }
 }
 
 fn scale(score: i32) -> f64 {
@@ -64,6 +71,7 @@ pub(super) fn hear(cluster: &mut Cluster<'_>, resource: RscId, index: usize) {
         }
         Some(_) | None => one.dependent,
     };
+    cluster.limits.begin_hearing();
     add(cluster, source, &mut draft, &one, terms);
     accept(cluster, resource, draft);
 }
@@ -84,8 +92,9 @@ pub(super) fn with_all(cluster: &mut Cluster<'_>, resource: RscId) -> Vec<i32> {
     };
     let mut draft = Draft::of(cluster, lead);
     cluster[lead].is_adding_scores = true;
-    for index in primaries_of(cluster, lead) {
-        let Some(one) = cluster.colocations.get(index).cloned() else { continue };
+    cluster.limits.begin_hearing();
+    for index in primaries_of(cluster, lead).iter() {
+        let Some(one) = cluster.colocations.get(*index).cloned() else { continue };
         let factor = scale(one.score);
         let terms = Terms { factor, only_for: false, follow_primaries: true, may_close: false };
         add(cluster, one.primary, &mut draft, &one, terms);
@@ -107,36 +116,44 @@ pub(super) fn add(
     }
     cluster.depth += 1;
     cluster[source].is_adding_scores = true;
-    let mut work = draft.clone();
+    let (scores, parts, spared) = (draft.scores.clone(), draft.parts.len(), draft.spared.len());
     if cluster[source].variant == Variant::Group {
         if let Some(first) = cluster[source].children.first().copied() {
-            add(cluster, first, &mut work, one, terms);
+            add(cluster, first, draft, one, terms);
         }
     } else {
-        take(cluster, source, &mut work, one, terms);
-        if has_any(cluster, &work.scores) {
-            let follow = if terms.follow_primaries {
-                primaries_of(cluster, source)
-            } else {
-                dependents_of(cluster, source)
-            };
-            for index in follow {
-                let Some(next) = cluster.colocations.get(index).cloned() else { continue };
-                let other = if terms.follow_primaries { next.primary } else { next.dependent };
-                if !has_influence(cluster, &next) {
-                    continue;
-                }
-                let terms = Terms { factor: terms.factor * scale(next.score), ..terms };
-                add(cluster, other, &mut work, &next, terms);
-            }
+        take(cluster, source, draft, one, terms);
+        if has_any(cluster, &draft.scores) {
+            follow(cluster, source, draft, terms);
         }
     }
     // Who only wants to be with it must not keep it from running.
-    if terms.may_close || has_any(cluster, &work.scores) {
-        *draft = work;
+    if !terms.may_close && !has_any(cluster, &draft.scores) {
+        draft.go_back(scores, parts, spared);
     }
     cluster[source].is_adding_scores = false;
     cluster.depth -= 1;
+}
+
+/// Adds what those want that a resource is to be with, or that are to be with it.
+fn follow(cluster: &mut Cluster<'_>, source: RscId, draft: &mut Draft, terms: Terms) {
+    let peers = if terms.follow_primaries {
+        primaries_of(cluster, source)
+    } else {
+        dependents_of(cluster, source)
+    };
+    let (resources, nodes) = (cluster.resources.len(), cluster.nodes.len());
+    for index in peers.iter() {
+        let Some(next) = cluster.colocations.get(*index).cloned() else { continue };
+        let other = if terms.follow_primaries { next.primary } else { next.dependent };
+        if has_influence(cluster, &next) {
+            if !cluster.limits.may_follow(resources, nodes) {
+                break;
+            }
+            let terms = Terms { factor: terms.factor * scale(next.score), ..terms };
+            add(cluster, other, draft, &next, terms);
+        }
+    }
 }
 
 fn take(cluster: &Cluster<'_>, source: RscId, work: &mut Draft, one: &Colocation, terms: Terms) {

@@ -16,17 +16,26 @@ mod primitive;
 mod promotion;
 mod utilization;
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 
 use crate::scheduler::cluster::{Cluster, MAX_DEPTH};
 use crate::scheduler::id::{NodeId, RscId};
+use crate::scheduler::limits::TooLarge;
 use crate::scheduler::options::Strategy;
 use crate::scheduler::resource::Variant;
 use crate::scheduler::score::INFINITY;
 
 /// Assigns all resources.
-pub(crate) fn assign_all(cluster: &mut Cluster<'_>) {
+///
+/// # Errors
+///
+/// If groups and containers ask for too many colocations.
+pub(crate) fn assign_all(cluster: &mut Cluster<'_>) -> Result<(), TooLarge> {
     criteria::apply(cluster);
+    cluster.limits.check()?;
+    cluster.primaries = vec![OnceCell::new(); cluster.resources.len()];
+    cluster.dependents = vec![OnceCell::new(); cluster.resources.len()];
     let mut order = cluster.top.clone();
     if cluster.options.strategy != Strategy::Default {
         sort(cluster, &mut order);
@@ -42,6 +51,7 @@ pub(crate) fn assign_all(cluster: &mut Cluster<'_>) {
         assign(cluster, *resource, None);
     }
     cluster.top = order;
+    Ok(())
 }
 
 /// Assigns a resource, if that is not yet done, and says where to.

@@ -45,8 +45,8 @@ pub(super) fn assign(
 
 /// The colocations with what it must be with or apart from, and those with what it would like to.
 fn primaries(cluster: &Cluster<'_>, resource: RscId) -> (Vec<usize>, Vec<usize>) {
-    primaries_of(cluster, resource).into_iter().partition(|index| {
-        cluster.colocations.get(*index).is_some_and(|one| one.score.abs() >= INFINITY)
+    primaries_of(cluster, resource).iter().partition(|index| {
+        cluster.colocations.get(**index).is_some_and(|one| one.score.abs() >= INFINITY)
     })
 }
 
@@ -74,8 +74,8 @@ fn is_done(cluster: &Cluster<'_>, resource: RscId) -> bool {
 
 /// What wants to be with it has a say.
 fn hear_dependents(cluster: &mut Cluster<'_>, resource: RscId) {
-    for index in dependents_of(cluster, resource) {
-        merge::hear(cluster, resource, index);
+    for index in dependents_of(cluster, resource).iter() {
+        merge::hear(cluster, resource, *index);
     }
 }
 

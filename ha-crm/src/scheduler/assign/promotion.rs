@@ -180,6 +180,7 @@ fn sort(cluster: &mut Cluster<'_>, clone: RscId, instances: &[RscId]) -> Vec<Rsc
         }
     }
     cluster[holder].is_adding_scores = true;
+    cluster.limits.begin_hearing();
     for index in cluster[holder].with.clone() {
         let Some(one) = cluster.colocations.get(index).cloned() else { continue };
         // What is only wished for was counted with the instance.

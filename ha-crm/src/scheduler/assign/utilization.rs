@@ -1,7 +1,7 @@
 //! Room on nodes. Source: "Utilization and Placement Strategy".
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::choice::may_run;
@@ -95,10 +95,10 @@ pub(super) fn ban_full(cluster: &mut Cluster<'_>, resource: RscId) -> Option<Nod
 }
 
 /// What is not assigned yet and must be with a resource: its group, and mandatory colocations.
-fn colocated_with(cluster: &Cluster<'_>, resource: RscId) -> Vec<RscId> {
-    let mut found: Vec<RscId> = Vec::new();
+fn colocated_with(cluster: &Cluster<'_>, resource: RscId) -> BTreeSet<RscId> {
+    let mut found: BTreeSet<RscId> = BTreeSet::new();
     let mut open = vec![resource];
-    let mut seen = vec![resource];
+    let mut seen = BTreeSet::from([resource]);
     while let Some(next) = open.pop() {
         let mut linked: Vec<RscId> = Vec::new();
         if let Some(parent) = cluster[next].parent
@@ -130,19 +130,12 @@ fn colocated_with(cluster: &Cluster<'_>, resource: RscId) -> Vec<RscId> {
             }
         }
         for other in linked {
-            if seen.contains(&other) {
+            if !seen.insert(other) {
                 continue;
             }
-            seen.push(other);
             open.push(other);
-            for primitive in members_of(cluster, other) {
-                if !cluster[primitive].is_assigned
-                    && primitive != resource
-                    && !found.contains(&primitive)
-                {
-                    found.push(primitive);
-                }
-            }
+            let members = members_of(cluster, other).into_iter();
+            found.extend(members.filter(|one| !cluster[*one].is_assigned && *one != resource));
         }
     }
     found

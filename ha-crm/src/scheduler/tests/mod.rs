@@ -1,6 +1,7 @@
 //! What a user would notice, on small clusters of our own.
 
 mod bundles;
+mod limits;
 mod properties;
 
 use ha_core::role::Role;
@@ -55,7 +56,7 @@ pub(super) const FENCE: &str = r#"<primitive id="fence" class="stonith" type="fe
 
 fn decide(text: &str) -> Schedule {
     let (cib, _) = Cib::parse(text).unwrap();
-    Scheduler::new().decide(&cib, WallTime::from_micros(1_000_000))
+    Scheduler::new().decide(&cib, WallTime::from_micros(1_000_000)).unwrap()
 }
 
 fn lines(decided: &Schedule) -> Vec<String> {
@@ -109,7 +110,7 @@ fn without_quorum_what_runs_is_stopped_and_nothing_starts() {
     let text = cib(NO_FENCING, &resources, "", &up(&[&started, ""]));
     let (mut cib, _) = Cib::parse(&text).unwrap();
     WhatIf::Quorum(false).apply(&mut cib);
-    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0)).unwrap();
     assert_eq!(lines(&decided), ["stop a n1", "start b n2 blocked"]);
     assert!(decided.outcome.is_empty());
 }
@@ -128,7 +129,7 @@ fn a_failed_resource_recovers_and_after_too_many_failures_it_moves() {
     assert_eq!(lines(&decide(&text)), ["recover a n1"]);
     let (mut cib, _) = Cib::parse(&text).unwrap();
     WhatIf::Attribute("n1".into(), "fail-count-a#monitor_10000".into(), "2".into()).apply(&mut cib);
-    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0)).unwrap();
     assert_eq!(lines(&decided), ["recover a n1 n2"]);
     let account = decided.accounts.iter().find(|one| &*one.resource == "a").unwrap();
     assert!(account.to_string().contains("-infinity (failures there)"), "{account}");
@@ -148,7 +149,7 @@ fn the_best_instance_is_promoted_and_the_promoted_role_takes_its_dependent_along
     let (mut cib, _) = Cib::parse(&text).unwrap();
     WhatIf::Attribute("n1".into(), "master-db".into(), "5".into()).apply(&mut cib);
     WhatIf::Attribute("n2".into(), "master-db".into(), "10".into()).apply(&mut cib);
-    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0)).unwrap();
     assert_eq!(
         decided.outcome["db"][&Role::Promoted].iter().map(|n| &**n).collect::<Vec<_>>(),
         ["n2"]
@@ -178,9 +179,9 @@ fn a_live_migration_is_preferred_to_a_move() {
     let started = history("vm", "start", 0);
     let text = cib(NO_FENCING, vm, "", &up(&[&started, ""]));
     let (mut cib, _) = Cib::parse(&text).unwrap();
-    assert!(Scheduler::new().decide(&cib, WallTime::from_micros(0)).changes.is_empty());
+    assert!(Scheduler::new().decide(&cib, WallTime::from_micros(0)).unwrap().changes.is_empty());
     WhatIf::Standby("n1".into()).apply(&mut cib);
-    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+    let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0)).unwrap();
     assert_eq!(lines(&decided), ["migrate vm n1 n2"]);
 }
 

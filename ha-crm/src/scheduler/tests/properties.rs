@@ -89,7 +89,7 @@ prop_compose! {
 
 fn decide(text: &str) -> Schedule {
     let (cib, _) = Cib::parse(text).unwrap();
-    Scheduler::new().decide(&cib, WallTime::from_micros(0))
+    Scheduler::new().decide(&cib, WallTime::from_micros(0)).unwrap()
 }
 
 fn is_acyclic(transition: &Transition) -> bool {
@@ -120,7 +120,7 @@ proptest! {
         let first = decide(&world.text);
         prop_assert_eq!(&first, &decide(&world.text));
         let (cib, _) = Cib::parse(&world.text).unwrap();
-        let terse = Scheduler::terse().decide(&cib, WallTime::from_micros(0));
+        let terse = Scheduler::terse().decide(&cib, WallTime::from_micros(0)).unwrap();
         prop_assert_eq!(first.changes, terse.changes);
         prop_assert_eq!(first.outcome, terse.outcome);
     }
@@ -188,11 +188,11 @@ proptest! {
     #[test]
     fn clusters_settle_as_was_foretold(world in world()) {
         let (cib, _) = Cib::parse(&world.text).unwrap();
-        let done = Scheduler::simulate(&cib, WallTime::from_micros(0), 20);
+        let done = Scheduler::simulate(&cib, WallTime::from_micros(0), 20).unwrap();
         prop_assert!(done.settled, "{:?}", done.schedules.last().map(|last| &last.changes));
         // Without failures nothing changes its mind: one transition, and perhaps what it unblocked.
         prop_assert!(done.schedules.len() <= 3, "{} transitions", done.schedules.len());
-        let again = Scheduler::new().decide(&done.cib, WallTime::from_micros(0));
+        let again = Scheduler::new().decide(&done.cib, WallTime::from_micros(0)).unwrap();
         prop_assert!(again.transition.steps.iter().all(|step| step.blocked));
     }
 
@@ -203,7 +203,7 @@ proptest! {
         let end = (from + len).min(text.len());
         text.replace_range(start..end, "");
         if let Ok((cib, _)) = Cib::parse(&text) {
-            let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0));
+            let decided = Scheduler::new().decide(&cib, WallTime::from_micros(0)).unwrap();
             prop_assert!(is_acyclic(&decided.transition));
         }
     }

@@ -52,6 +52,9 @@ pub(super) fn enter<'c>(cluster: &mut Cluster<'c>, config: &'c Bundle) -> RscId 
     let bundle = resources::add(cluster, rsc);
     let mut addresses = addresses(config);
     for number in 0..replicas {
+        if cluster.limits.is_exceeded() {
+            break;
+        }
         let replica = enter_replica(cluster, config, bundle, number, addresses.next());
         if let Some(parts) = &mut cluster[bundle].bundle {
             parts.replicas.push(replica);
@@ -156,6 +159,9 @@ fn enter_child<'c>(cluster: &mut Cluster<'c>, config: &'c Bundle, bundle: RscId,
     rsc.clone.notify = rsc.meta.read("notify").unwrap_or(false);
     let clone = resources::add(cluster, rsc);
     for number in 0..replicas {
+        if cluster.limits.is_exceeded() {
+            break;
+        }
         let child = resources::enter_primitive(cluster, primitive, Some(clone), Some(number));
         resources::mark_instance(cluster, clone, child);
         let (container, node) = match &mut cluster[bundle].bundle {

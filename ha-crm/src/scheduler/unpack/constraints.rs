@@ -11,12 +11,16 @@ use crate::model::rule::Facts;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::constraint::Colocation;
 use crate::scheduler::id::RscId;
+use crate::scheduler::limits::Measure;
 
 /// Enters all constraints.
 pub(super) fn unpack(cluster: &mut Cluster<'_>) {
     locations::open(cluster);
     let cib = cluster.cib;
     for constraint in &cib.constraints {
+        if cluster.limits.is_exceeded() {
+            return;
+        }
         match constraint {
             CibConstraint::Colocation(colocation) if holds(cluster, &colocation.lifetime) => {
                 enter_colocation(cluster, colocation);
@@ -108,6 +112,9 @@ fn add(
 
 /// Enters a colocation with both its ends.
 pub(crate) fn push(cluster: &mut Cluster<'_>, colocation: Colocation) {
+    if !cluster.limits.take(Measure::Colocations, 1, &colocation.id) {
+        return;
+    }
     let index = cluster.colocations.len();
     cluster[colocation.dependent].with.push(index);
     cluster[colocation.primary].dependents.push(index);

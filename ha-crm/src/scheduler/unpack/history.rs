@@ -101,7 +101,6 @@ fn take_lock(cluster: &mut Cluster<'_>, resource: RscId, node: NodeId, at: i64) 
         cluster.recheck_at(ha_core::time::WallTime::from_micros(end));
     }
     cluster[resource].lock_node = Some(node);
-    cluster[resource].lock_time = at;
 }
 
 /// The resource, or instance, that a history is of.
@@ -450,19 +449,18 @@ fn answer_failure(
                 cluster[container].must_stop = true;
             }
         }
-        FailureAnswer::ResetRemote => reset_remote(cluster, resource, role),
+        FailureAnswer::ResetRemote => reset_remote(cluster, resource),
     }
 }
 
 /// A connection that failed takes its node with it.
-fn reset_remote(cluster: &mut Cluster<'_>, resource: RscId, role: Role) {
+fn reset_remote(cluster: &mut Cluster<'_>, resource: RscId) {
     cluster[resource].failed = true;
     cluster[resource].must_stop = true;
     let Some(node) = cluster[resource].remote else { return };
     if cluster.options.fencing && cluster[node].kind == Kind::Remote && !cluster[node].was_fenced {
         fence(cluster, node, "remote connection is unrecoverable");
     }
-    let _ = role;
     let facts = cluster.parameters(resource, None);
     let waits = facts
         .read::<std::time::Duration>("reconnect_interval")

@@ -11,6 +11,7 @@ use crate::model::rule::Facts;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
+use crate::scheduler::limits::Measure;
 use crate::scheduler::node::Kind;
 use crate::scheduler::resource::{ABSENT, Variant};
 
@@ -98,7 +99,7 @@ pub(super) fn enter(cluster: &mut Cluster<'_>, location: &Location) {
         }
     }
     if let Some(pattern) = &location.pattern {
-        for (resource, matches) in matching(cluster, pattern) {
+        for (resource, matches) in matching(cluster, &location.id, pattern) {
             targets.push((resource, location.role, matches));
         }
     }
@@ -113,12 +114,19 @@ pub(super) fn enter(cluster: &mut Cluster<'_>, location: &Location) {
 }
 
 /// The resources whose names match, with what the groups of the pattern matched.
-fn matching(cluster: &Cluster<'_>, pattern: &Pattern) -> Vec<(RscId, Vec<String>)> {
+fn matching(
+    cluster: &mut Cluster<'_>,
+    id: &Arc<str>,
+    pattern: &Pattern,
+) -> Vec<(RscId, Vec<String>)> {
     if pattern.expression.len() > MAX_PATTERN {
         return Vec::new();
     }
     let built = regex_lite::RegexBuilder::new(&pattern.expression).size_limit(1 << 20).build();
     let Ok(regex) = built else { return Vec::new() };
+    if !cluster.limits.take(Measure::Trials, cluster.top.len(), id) {
+        return Vec::new();
+    }
     let mut found = Vec::new();
     for resource in cluster.top.iter().copied() {
         let id = &cluster[resource].id;
@@ -158,6 +166,9 @@ fn enter_one(
         }
         let role = rule.role.or(role);
         let matches: Vec<&str> = matches.iter().map(String::as_str).collect();
+        if !cluster.limits.take(Measure::Trials, cluster.nodes.len(), &location.id) {
+            return;
+        }
         let lead = cluster.primitives_of(resource).first().copied();
         let meta = cluster[resource].meta.clone();
         for node in cluster.node_ids() {

@@ -24,6 +24,7 @@ use crate::cib::Cib;
 use crate::model::rule::Facts;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::ledger::Ledger;
+use crate::scheduler::limits::{Limits, TooLarge};
 use crate::scheduler::options::Options;
 
 pub(crate) use self::constraints::push as add_colocation;
@@ -33,7 +34,11 @@ pub(crate) use self::operations::configured_op;
 pub(crate) use self::outcome::{active_role, ban_scope};
 
 /// Makes the picture of a CIB at a time.
-pub(crate) fn unpack(cib: &Cib, now: WallTime, explain: bool) -> Cluster<'_> {
+///
+/// # Errors
+///
+/// If the configuration asks for too much.
+pub(crate) fn unpack(cib: &Cib, now: WallTime, explain: bool) -> Result<Cluster<'_>, TooLarge> {
     let options = Options::new(cib, &Facts::at(now));
     let mut cluster = Cluster {
         cib,
@@ -54,15 +59,22 @@ pub(crate) fn unpack(cib: &Cib, now: WallTime, explain: bool) -> Cluster<'_> {
         has_unfencing: false,
         has_fence_device: false,
         ledger: Ledger::new(explain),
+        limits: Limits::default(),
+        primaries: Vec::new(),
+        dependents: Vec::new(),
+        is_scored: false,
         depth: 0,
         next_change: None,
         options,
     };
     nodes::unpack(&mut cluster);
     resources::unpack(&mut cluster);
+    cluster.limits.check()?;
     membership::unpack(&mut cluster);
     history::unpack(&mut cluster);
+    cluster.limits.check()?;
     nodes::finish(&mut cluster);
     constraints::unpack(&mut cluster);
-    cluster
+    cluster.limits.check()?;
+    Ok(cluster)
 }

@@ -8,6 +8,7 @@ use crate::model::rule::Facts;
 use crate::scheduler::attributes::Table;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::NodeId;
+use crate::scheduler::limits::Measure;
 use crate::scheduler::node::{Kind, Node};
 use crate::scheduler::options::Health;
 use crate::scheduler::score::{INFINITY, sum};
@@ -115,9 +116,12 @@ pub(super) fn enter(cluster: &mut Cluster<'_>, id: &str, name: &str, kind: Kind)
     cluster.node_names.insert(Arc::clone(&name), node);
     cluster.node_ids.insert(id, node);
     cluster.nodes.push(Node { name, kind, attributes, discovery: true, ..Node::default() });
-    for resource in &mut cluster.resources {
-        // Nodes of bundles come while resources are entered.
-        resource.scores.resize(node.index() + 1, crate::scheduler::resource::ABSENT);
+    // The node of a connection that is configured no more comes when scores are there already.
+    let (scored, name) = (cluster.resources.len(), Arc::clone(&cluster[node].name));
+    if cluster.is_scored && cluster.limits.take(Measure::Scores, scored, &name) {
+        for resource in &mut cluster.resources {
+            resource.scores.resize(node.index() + 1, crate::scheduler::resource::ABSENT);
+        }
     }
     node
 }

@@ -7,6 +7,7 @@ use crate::cib::{Order as Configured, OrderAction, OrderKind, ResourceSet};
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::constraint::{First, Order, Symmetry};
 use crate::scheduler::id::RscId;
+use crate::scheduler::limits::Measure;
 
 /// What all parts of one configured order share.
 struct Terms {
@@ -62,6 +63,10 @@ fn pair(
         return;
     }
     let symmetry = if terms.symmetrical { Symmetry::Symmetric } else { Symmetry::Asymmetric };
+    let parts = if terms.symmetrical { 2 } else { 1 };
+    if !cluster.limits.take(Measure::Orders, parts, &terms.id) {
+        return;
+    }
     let order = Order {
         id: Arc::clone(&terms.id),
         first: First::One(first),
@@ -117,10 +122,15 @@ fn between(
     let require_all = first_set.require_all.unwrap_or(true);
     if !require_all {
         // One of the first set is enough for all of the second.
+        let parts = firsts.len().saturating_mul(thens.len()).saturating_mul(2);
+        if !cluster.limits.take(Measure::Orders, parts, &terms.id) {
+            return;
+        }
+        let any: Arc<[RscId]> = firsts.into();
         for then in thens {
             cluster.orders.push(Order {
                 id: Arc::clone(&terms.id),
-                first: First::Any(firsts.to_vec()),
+                first: First::Any(Arc::clone(&any)),
                 first_action,
                 then: *then,
                 then_action,
@@ -162,9 +172,5 @@ fn between(
         for then in &inner {
             pair(cluster, terms, (*first, first_action), (*then, then_action));
         }
-    }
-    if terms.symmetrical && (is_sequential(first_set) || is_sequential(then_set)) {
-        // On the way back the last of the second set goes before the first set's last; what was
-        // entered above says it already for both ends of the chain.
     }
 }

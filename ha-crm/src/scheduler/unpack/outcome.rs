@@ -261,34 +261,22 @@ fn take_pending(
     seen: &Seen<'_>,
     replay: &mut Replay,
 ) {
-    let task = match seen.task() {
+    match seen.task() {
         "start" => {
             cluster[resource].start_pending = true;
             replay.activate(cluster, resource);
-            "start"
         }
-        "promote" => {
-            replay.role = Some(Role::Promoted);
-            "promote"
-        }
-        "demote" => "demote",
-        "stop" => "stop",
-        "migrate_to" => {
-            migration::take_pending(cluster, resource, node, seen.record);
-            "migrate_to"
-        }
-        "migrate_from" => {
-            replay.activate(cluster, resource);
-            "migrate_from"
-        }
+        "promote" => replay.role = Some(Role::Promoted),
+        "demote" | "stop" => {}
+        "migrate_to" => migration::take_pending(cluster, resource, node, seen.record),
+        "migrate_from" => replay.activate(cluster, resource),
         "monitor" if seen.is_probe => {
             // Its result will come: until then the instance is taken for one of this node.
             cluster[resource].pending_node = Some(node);
             return;
         }
         _ => return,
-    };
-    cluster[resource].pending_task = Some(task);
+    }
     if cluster[resource].pending_node.is_none() {
         cluster[resource].pending_node = Some(node);
     }

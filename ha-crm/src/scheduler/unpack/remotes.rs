@@ -31,9 +31,8 @@ pub(super) fn judge(cluster: &mut Cluster<'_>, node: NodeId) {
     if online && cluster[connection].target_role == Some(Role::Stopped) {
         cluster[node].shutdown = true;
     }
-    if let Some(container) = container.filter(|container| cluster[*container].failed) {
+    if container.is_some_and(|container| cluster[container].failed) {
         online = false;
-        let _ = container;
         cluster[node].must_reset = true;
         if cluster[node].fence.is_none() && cluster[node].kind == Kind::Guest {
             cluster[node].fence = Some("the guest's resource failed".into());

@@ -1,5 +1,6 @@
 //! Resources: primitives, groups and clones from the configuration.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use crate::model::rule::Facts;
 use crate::scheduler::attributes::Table;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::RscId;
+use crate::scheduler::limits::Measure;
 use crate::scheduler::options::NoQuorum;
-use crate::scheduler::resource::{CloneSettings, MultipleActive, Resource, Variant};
+use crate::scheduler::resource::{ABSENT, CloneSettings, MultipleActive, Resource, Variant};
 use crate::scheduler::score::INFINITY;
 
 /// No clone has more instances than this.
@@ -23,6 +25,9 @@ const MAX_INSTANCES: usize = 10_000;
 pub(super) fn unpack<'c>(cluster: &mut Cluster<'c>) {
     let cib: &'c crate::cib::Cib = cluster.cib;
     for resource in &cib.resources {
+        if cluster.limits.is_exceeded() {
+            return;
+        }
         let entered = match resource {
             CibResource::Bundle(bundle) => bundles::enter(cluster, bundle),
             CibResource::Clone(set) => enter_clone(cluster, set),
@@ -52,6 +57,8 @@ pub(super) fn unpack<'c>(cluster: &mut Cluster<'c>) {
     }
     let priorities: Vec<i32> = cluster.resources.iter().map(|rsc| rsc.priority).collect();
     cluster.top.sort_by_key(|rsc| std::cmp::Reverse(priorities[rsc.index()]));
+    cluster.is_scored = true;
+    open_scores(cluster, 0..cluster.resources.len());
 }
 
 fn provides_unfencing(rsc: &Resource<'_>) -> bool {
@@ -166,15 +173,30 @@ pub(super) fn enter_implied(
 }
 
 /// Puts a resource into the arena.
-pub(super) fn add<'c>(cluster: &mut Cluster<'c>, mut rsc: Resource<'c>) -> RscId {
+pub(super) fn add<'c>(cluster: &mut Cluster<'c>, rsc: Resource<'c>) -> RscId {
     let id = RscId::new(cluster.resources.len());
-    rsc.scores = vec![crate::scheduler::resource::ABSENT; cluster.nodes.len()];
+    cluster.limits.take(Measure::Resources, 1, &rsc.id);
     if let Some(parent) = rsc.parent {
         cluster[parent].children.push(id);
     }
     cluster.names.entry(Arc::clone(&rsc.id)).or_insert(id);
     cluster.resources.push(rsc);
+    if cluster.is_scored {
+        open_scores(cluster, id.index()..cluster.resources.len());
+    }
     id
+}
+
+/// Gives resources a score on every node, if there are not too many.
+fn open_scores(cluster: &mut Cluster<'_>, resources: Range<usize>) {
+    let nodes = cluster.nodes.len();
+    let Some(last) = cluster.resources.get(resources.clone()).and_then(<[_]>::last) else { return };
+    let last = Arc::clone(&last.id);
+    if cluster.limits.take(Measure::Scores, nodes.saturating_mul(resources.len()), &last) {
+        for rsc in cluster.resources.get_mut(resources).into_iter().flatten() {
+            rsc.scores = vec![ABSENT; nodes];
+        }
+    }
 }
 
 fn suffixed(id: &str, number: Option<usize>) -> Arc<str> {
@@ -333,6 +355,9 @@ fn enter_clone<'c>(cluster: &mut Cluster<'c>, config: &'c CloneSet) -> RscId {
     let max = rsc.clone.max;
     let clone = add(cluster, rsc);
     for number in 0..max.max(1) {
+        if cluster.limits.is_exceeded() {
+            break;
+        }
         let instance = enter_instance(cluster, clone, config, number);
         if max == 0 {
             // One must be there to know what it would be.
