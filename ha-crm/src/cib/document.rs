@@ -10,7 +10,8 @@ use super::constraint::CibConstraint;
 use super::error::CibError;
 use super::node::ConfiguredNode;
 use super::note::{Note, Remark, Spot};
-use super::reader::{Reader, Xml, cut, elements};
+use super::pieces::Pieces;
+use super::reader::{Reader, Source, Xml, cut, elements};
 use super::resource::{CibResource, Primitive};
 use super::scan::scan;
 use super::status::{NodeState, TicketState};
@@ -79,30 +80,45 @@ impl Cib {
     ///
     /// [`CibError`]: not XML, other XML, or beyond a bound.
     pub fn parse(text: &str) -> Result<(Self, Vec<Note>), CibError> {
-        let lines = scan(text)?;
-        let options =
-            ParsingOptions { nodes_limit: MAX_NODES, allow_dtd: false, ..Default::default() };
-        let document =
-            Document::parse_with_options(text, options).map_err(|error| not_xml(&error))?;
-        let mut cx = Reader::new(text, lines);
+        let lines = Arc::new(scan(text)?);
+        let read = Pieces::cut(text).and_then(|pieces| {
+            let rest = parse_xml(&pieces.rest).ok()?;
+            let source = Source { text, pieces: Some(&pieces) };
+            Self::read(Reader::new(source, Arc::clone(&lines)), &rest)
+        });
+        if let Some(read) = read {
+            return read;
+        }
+        // What was wrong with a piece is found again where it stands.
+        let document = parse_xml(text).map_err(|error| not_xml(&error))?;
+        let source = Source { text, pieces: None };
+        Self::read(Reader::new(source, lines), &document)
+            .unwrap_or_else(|| Ok((Self::default(), Vec::new())))
+    }
+
+    /// Reads a document; `None` if one of its pieces is no XML.
+    fn read<'a>(
+        mut cx: Reader<'a>,
+        document: &'a Document<'a>,
+    ) -> Option<Result<(Self, Vec<Note>), CibError>> {
         let root = document.root_element();
         if !root.has_tag_name("cib") {
             let found = cut(root.tag_name().name()).to_owned();
-            return Err(CibError::WrongRoot { found, spot: cx.spot(root) });
+            return Some(Err(CibError::WrongRoot { found, spot: cx.spot(root) }));
         }
         let mut cib = Self::default();
         cib.read_root(&mut cx, root);
         for child in elements(root) {
             match child.tag_name().name() {
                 "configuration" => cib.read_configuration(&mut cx, child),
-                "status" => cib.read_status(&mut cx, child),
+                "status" => cib.read_status(&mut cx, child)?,
                 _ => cx.unknown_element(child),
             }
         }
         if !elements(root).any(|child| child.has_tag_name("configuration")) {
             cx.missing(root, "configuration");
         }
-        Ok((cib, cx.into_notes()))
+        Some(Ok((cib, cx.into_notes())))
     }
 
     fn read_root(&mut self, cx: &mut Reader<'_>, root: Xml<'_>) {
@@ -162,10 +178,22 @@ impl Cib {
         }
     }
 
-    fn read_status<'a>(&mut self, cx: &mut Reader<'a>, status: Xml<'a>) {
+    /// `None` if a piece is no XML.
+    fn read_status<'a>(&mut self, cx: &mut Reader<'a>, status: Xml<'a>) -> Option<()> {
         for child in elements(status) {
             match child.tag_name().name() {
-                "node_state" => self.node_states.extend(NodeState::read(cx, child)),
+                "node_state" => {
+                    let state = match cx.piece(child) {
+                        Some(piece) => {
+                            let document = parse_xml(piece).ok()?;
+                            cx.read_piece("status", |cx| {
+                                NodeState::read(cx, document.root_element())
+                            })
+                        }
+                        None => NodeState::read(cx, child),
+                    };
+                    self.node_states.extend(state);
+                }
                 "tickets" => {
                     for ticket in elements(child) {
                         match ticket.tag_name().name() {
@@ -179,7 +207,13 @@ impl Cib {
                 _ => cx.unknown_element(child),
             }
         }
+        Some(())
     }
+}
+
+fn parse_xml(text: &str) -> Result<Document<'_>, Error> {
+    let options = ParsingOptions { nodes_limit: MAX_NODES, allow_dtd: false, ..Default::default() };
+    Document::parse_with_options(text, options)
 }
 
 fn not_xml(error: &Error) -> CibError {

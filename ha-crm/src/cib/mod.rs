@@ -82,6 +82,7 @@ mod node;
 mod note;
 mod operation;
 mod order;
+mod pieces;
 mod reader;
 mod resource;
 mod resource_set;

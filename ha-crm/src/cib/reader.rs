@@ -10,6 +10,7 @@ use super::attributes::AttributeSet;
 use super::intern::Interner;
 use super::note::{Note, Place, Remark, Spot};
 use super::operation::Operations;
+use super::pieces::Pieces;
 use super::resource_set::ResourceSet;
 use super::rule::RuleElement;
 use super::scan::Lines;
@@ -35,10 +36,31 @@ pub(super) struct Referred {
     pub(super) rules: Map<NodeId, Option<Arc<RuleElement>>>,
 }
 
+/// What a reader reads: the whole text, or it without the pieces that are read apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) text: &'a str,
+    pub(super) pieces: Option<&'a Pieces<'a>>,
+}
+
+impl Source<'_> {
+    /// The offset in the whole text of a part of it, or of what is left of it.
+    fn offset(&self, part: &str) -> usize {
+        let from = |text: &str| part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+        let in_rest = self.pieces.map(|pieces| (pieces, from(&pieces.rest)));
+        match in_rest.filter(|(pieces, offset)| *offset < pieces.rest.len()) {
+            Some((pieces, offset)) => pieces.offset(offset),
+            None => from(self.text),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    text: &'a str,
-    lines: Lines,
+    source: Source<'a>,
+    /// The path of the elements in which a piece stands.
+    above: &'static str,
+    lines: Arc<Lines>,
     names: Interner,
     notes: Vec<Note>,
     more: usize,
@@ -47,9 +69,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str, lines: Lines) -> Self {
+    pub(super) fn new(source: Source<'a>, lines: Arc<Lines>) -> Self {
         Self {
-            text,
+            source,
+            above: "",
             lines,
             names: Interner::default(),
             notes: Vec::new(),
@@ -57,6 +80,33 @@ impl<'a> Reader<'a> {
             ids: Map::new(),
             referred: Referred::default(),
         }
+    }
+
+    /// The piece that an element stands for.
+    pub(super) fn piece(&self, node: Xml<'_>) -> Option<&'a str> {
+        let pieces = self.source.pieces?;
+        let name = node.tag_name().name().as_ptr().addr();
+        let offset = name.wrapping_sub(pieces.rest.as_ptr().addr()).checked_sub(1)?;
+        pieces.elements.get(pieces.at(offset)?).copied()
+    }
+
+    /// Reads a piece that stands in the elements `above`.
+    pub(super) fn read_piece<'p, T>(
+        &mut self,
+        above: &'static str,
+        read: impl FnOnce(&mut Reader<'p>) -> T,
+    ) -> T
+    where
+        'a: 'p,
+    {
+        let mut inner = Reader::new(self.source, Arc::clone(&self.lines));
+        inner.above = above;
+        inner.names = std::mem::take(&mut self.names);
+        inner.notes = std::mem::take(&mut self.notes);
+        inner.more = self.more;
+        let value = read(&mut inner);
+        (self.names, self.notes, self.more) = (inner.names, inner.notes, inner.more);
+        value
     }
 
     /// All notes, in the order of the text.
@@ -77,8 +127,7 @@ impl<'a> Reader<'a> {
     /// Where an element begins.
     pub(super) fn spot(&self, node: Xml<'_>) -> Spot {
         // The tag's name is a part of the text, so its address tells its offset.
-        let name = node.tag_name().name().as_ptr().addr();
-        self.lines.spot(name.wrapping_sub(self.text.as_ptr().addr()).saturating_sub(1))
+        self.lines.spot(self.source.offset(node.tag_name().name()).saturating_sub(1))
     }
 
     /// An element's place.
@@ -92,6 +141,7 @@ impl<'a> Reader<'a> {
             .collect();
         steps.reverse();
         let mut path = String::with_capacity(96);
+        path.push_str(self.above);
         for step in steps {
             if !path.is_empty() {
                 path.push('/');

@@ -45,6 +45,9 @@ pub(crate) struct Cluster<'c> {
     pub(crate) tags: BTreeMap<&'c str, &'c [Arc<str>]>,
     /// Resources by their names; of an instance by the name with its number.
     pub(crate) names: BTreeMap<Arc<str>, RscId>,
+    /// The resource whose history was last looked at, and which came after each before.
+    pub(crate) last_found: Option<RscId>,
+    pub(crate) found_after: Vec<Option<RscId>>,
     pub(crate) node_names: BTreeMap<Arc<str>, NodeId>,
     pub(crate) node_ids: BTreeMap<Arc<str>, NodeId>,
     pub(crate) colocations: Vec<Colocation>,

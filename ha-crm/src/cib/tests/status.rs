@@ -1,6 +1,7 @@
 //! What is read of the status.
 
 use ha_core::time::WallTime;
+use proptest::prelude::*;
 
 use super::super::*;
 use super::{status, texts};
@@ -101,4 +102,58 @@ fn what_is_odd_in_a_history_is_told_of() {
         assert!(notes.iter().any(|note| note.contains(part)), "{part}: {notes:#?}");
     }
     assert_eq!(notes.len(), 6);
+}
+
+/// Histories of two nodes, with what is noted, apart from comments, so that it is read in pieces.
+const PIECEWISE: &str = r#"<?xml version="1.0"?>
+<cib have-quorum="1">
+  <configuration><resources><primitive id="db" class="ocf" type="x" odd="1"/></resources>
+  </configuration>
+  <status>
+    <node_state id="1" uname="n1" in_ccm="trux"><lrm id="1"><lrm_resources>
+      <lrm_resource id="db" class="ocf" type="y"><lrm_rsc_op id="o" operation="start"
+        call-id="5" rc-code="0" op-status="0" strange="&lt;x&gt;"/></lrm_resource>
+    </lrm_resources></lrm></node_state>
+    <node_state id="3" uname="n3"/>
+    <node_state id="2" uname="n2 &amp; more"><transient_attributes id="2">
+      <instance_attributes id="i"><nvpair id="p" name="a" value="b"/></instance_attributes>
+    </transient_attributes><unknown/></node_state>
+    <tickets><ticket_state id="T" granted="true"/></tickets>
+  </status>
+  <more/>
+</cib>"#;
+
+proptest! {
+    #[test]
+    fn read_in_pieces_it_is_the_same_cib_with_the_same_notes(
+        cuts in prop::collection::vec((0..PIECEWISE.len(), 0..40_usize), 0..3),
+        doubled in prop::option::of((0..PIECEWISE.len(), 0..400_usize)),
+    ) {
+        let mut text = PIECEWISE.to_owned();
+        if let Some((from, length)) = doubled {
+            let end = (from + length).min(text.len());
+            let part = text[from..end].to_owned();
+            text.insert_str(end, &part);
+        }
+        for (from, length) in cuts {
+            let end = (from + length).min(text.len());
+            text.replace_range(from.min(end)..end, "");
+        }
+        // With a comment behind its end it is read as a whole.
+        let whole = Cib::parse(&format!("{text}<!-- -->"));
+        prop_assert_eq!(Cib::parse(&text).ok(), whole.ok(), "{}", text);
+    }
+}
+
+#[test]
+fn a_whole_status_is_read_in_pieces() {
+    let pieces = pieces::Pieces::cut(PIECEWISE).expect("pieces");
+    assert_eq!(pieces.elements.len(), 2);
+    assert!(!pieces.rest.contains("lrm_rsc_op"));
+    let (cib, notes) = Cib::parse(PIECEWISE).unwrap();
+    assert_eq!(cib.node_states.len(), 3);
+    let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    let place = "status/node_state[@id='1']/lrm[@id='1']/lrm_resources/lrm_resource[@id='db']/\
+                 lrm_rsc_op[@id='o']/@strange: ";
+    assert!(notes.iter().any(|note| note.starts_with("line 7, ") && note.contains(place)));
 }

@@ -1,5 +1,8 @@
 //! Parameters that changed since a resource was started: restart, reload, or nothing.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use md5::{Digest, Md5};
 
 use crate::cib::{OperationRecord, ResourceHistory};
@@ -25,8 +28,12 @@ pub(super) fn compare(cluster: &mut Cluster<'_>) {
         if !cluster[node].online || cluster[node].unclean {
             continue;
         }
-        for history in &state.resources {
-            for resource in active(cluster, history, node) {
+        let active = active(cluster, node);
+        // What was never found there needs no comparing.
+        let is_absent = |record: &OperationRecord| record.rc_code == Some(7);
+        let histories = state.resources.iter();
+        for history in histories.filter(|history| !history.operations.iter().all(is_absent)) {
+            for resource in active.get(&history.id).into_iter().flatten().copied() {
                 match change(cluster, resource, node, history) {
                     Change::None => {}
                     Change::Reload => cluster[resource].reload = true,
@@ -42,27 +49,30 @@ pub(super) fn compare(cluster: &mut Cluster<'_>) {
     }
 }
 
-/// The instances that are active on a node under the name of a history.
-fn active(cluster: &Cluster<'_>, history: &ResourceHistory, node: NodeId) -> Vec<RscId> {
-    // Which instance of an anonymous group was started with what is not known.
-    let is_instance = |parent: Option<RscId>| {
-        parent.is_some_and(|parent| cluster[parent].variant == Variant::Clone)
-    };
-    let in_group = |parent: Option<RscId>| {
-        parent.is_some_and(|parent| {
-            cluster[parent].variant == Variant::Group && cluster.clone_of(parent).is_some()
-        })
-    };
-    let named = |rsc: &RscId| {
-        let rsc = &cluster[*rsc];
-        if in_group(rsc.parent) && !rsc.unique {
-            return false;
+/// The instances that are active on a node, by the names that their histories may have.
+fn active(cluster: &Cluster<'_>, node: NodeId) -> BTreeMap<Arc<str>, Vec<RscId>> {
+    let mut found: BTreeMap<Arc<str>, Vec<RscId>> = BTreeMap::new();
+    for resource in cluster[node].running.iter().copied() {
+        let rsc = &cluster[resource];
+        let parent = rsc.parent.map(|parent| (parent, cluster[parent].variant));
+        let (is_instance, in_group) = match parent {
+            Some((_, Variant::Clone)) => (true, false),
+            Some((group, Variant::Group)) => (false, cluster.clone_of(group).is_some()),
+            Some((_, Variant::Bundle | Variant::Primitive)) | None => (false, false),
+        };
+        if in_group && !rsc.unique {
+            continue; // Which instance of an anonymous group was started with what is not known.
         }
-        rsc.id == history.id
-            || rsc.base == history.id
-            || (is_instance(rsc.parent) && rsc.alias.as_ref() == Some(&history.id))
-    };
-    cluster[node].running.iter().copied().filter(named).collect()
+        let alias = rsc.alias.as_ref().filter(|_| is_instance);
+        let mut names = vec![&rsc.id, &rsc.base];
+        names.extend(alias);
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            found.entry(Arc::clone(name)).or_default().push(resource);
+        }
+    }
+    found
 }
 
 fn change(
@@ -137,11 +147,11 @@ fn change_since(
     let rsc = &cluster[resource];
     let mut table = cluster.parameters(resource, Some(node));
     let recorded = record.digest.as_deref().unwrap_or_default();
-    let without_own = digest(&table, |_| true);
+    let configured = table.clone();
     let op = configured_op(&rsc.operations, &record.operation, record.interval_ms, rsc.role);
     if let Some(op) = op {
         for (name, value) in op.parameters.iter() {
-            table.set(name, std::sync::Arc::clone(value));
+            table.set(name, Arc::clone(value));
         }
     }
     let plain = digest(&table, |_| true);
@@ -149,7 +159,7 @@ fn change_since(
     if plain == recorded || (rsc.is_fencing && digest(&table, is_own) == recorded) {
         return Change::None;
     }
-    if without_own == recorded {
+    if digest(&configured, |_| true) == recorded {
         return Change::Restart; // What the operation has of its own cannot be reloaded.
     }
     let details = record.details.as_deref();

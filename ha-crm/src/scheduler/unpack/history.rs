@@ -111,11 +111,9 @@ fn find_resource(
     records: &[&OperationRecord],
 ) -> Option<RscId> {
     let id = &*history.id;
-    let base = without_number(id);
-    let exact = cluster.names.get(id).copied();
-    let first = cluster.names.get(&*format!("{base}:0")).copied();
-    let candidate = exact.or(first);
-    if let Some(found) = candidate {
+    let exact = find_exact(cluster, id);
+    let first = || cluster.names.get(&*format!("{}:0", without_number(id))).copied();
+    if let Some(found) = exact.or_else(first) {
         let Some(clone) = cluster.clone_of(found) else { return Some(found) };
         if cluster[clone].unique {
             return match exact {
@@ -129,6 +127,23 @@ fn find_resource(
         return None;
     }
     Some(enter_removed(cluster, id, history))
+}
+
+/// The resource of just this name. Nodes list their histories in much the same order: what came
+/// after the last one found on another node is looked at first.
+fn find_exact(cluster: &mut Cluster<'_>, id: &str) -> Option<RscId> {
+    let last = cluster.last_found;
+    let next = last.and_then(|last| cluster.found_after.get(last.index()).copied().flatten());
+    let found = next.filter(|next| *cluster[*next].id == *id);
+    let found = found.or_else(|| cluster.names.get(id).copied());
+    if let (Some(last), Some(found)) = (last, found) {
+        if cluster.found_after.len() <= last.index() {
+            cluster.found_after.resize(cluster.resources.len(), None);
+        }
+        cluster.found_after[last.index()] = Some(found);
+    }
+    cluster.last_found = found;
+    found
 }
 
 pub(super) fn without_number(id: &str) -> &str {

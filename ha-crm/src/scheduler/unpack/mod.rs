@@ -49,6 +49,8 @@ pub(crate) fn unpack(cib: &Cib, now: WallTime, explain: bool) -> Result<Cluster<
         templates: cib.templates.iter().map(|template| (&*template.id, template)).collect(),
         tags: cib.tags.iter().map(|tag| (&*tag.id, tag.references.as_slice())).collect(),
         names: BTreeMap::new(),
+        last_found: None,
+        found_after: Vec::new(),
         node_names: BTreeMap::new(),
         node_ids: BTreeMap::new(),
         colocations: Vec::new(),
