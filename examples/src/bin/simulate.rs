@@ -45,7 +45,7 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     graph: Option<PathBuf>,
     /// Something that is different: node-down=N, node-up=N, standby=N, quorum=yes|no,
-    /// attribute=N:NAME=VALUE; may be repeated
+    /// attribute=N:NAME=VALUE, failure=N/RESOURCE/OPERATION, later=10min; may be repeated
     #[arg(long, value_name = "CHANGE")]
     what_if: Vec<WhatIf>,
     /// Takes each decision for done and decides again, until nothing more would be done; one
@@ -79,6 +79,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
     let path = args.cib.as_deref().ok_or("say which CIB to read")?;
     let (mut cib, _) = read(path)?;
+    cib.execution_date.get_or_insert_with(|| BootClock::new().wall());
     for change in &args.what_if {
         change.apply(&mut cib);
     }

@@ -269,3 +269,37 @@ fn a_remote_node_is_fenced_whose_connection_failed_too_often() {
     assert!(decided.contains(&"fence r".to_owned()), "{decided:?}");
     assert!(decided.contains(&"stop r n1".to_owned()), "{decided:?}");
 }
+
+/// What would be decided with these changes, one after the other.
+fn with(text: &str, changes: &[&str]) -> Vec<String> {
+    let (mut cib, _) = Cib::parse(text).unwrap();
+    for change in changes {
+        let change: WhatIf = change.parse().unwrap();
+        assert_eq!(change.to_string().parse::<WhatIf>().unwrap(), change);
+        change.apply(&mut cib);
+    }
+    let now = cib.execution_date.unwrap_or(WallTime::from_micros(0));
+    lines(&Scheduler::new().decide(&cib, now).unwrap())
+}
+
+#[test]
+fn what_fails_is_recovered_and_moved_when_it_fails_too_often_until_that_is_long_ago() {
+    let meta = r#"<meta_attributes id="m"><nvpair id="t" name="migration-threshold" value="2"/>
+        <nvpair id="e" name="failure-timeout" value="60s"/></meta_attributes></primitive>"#;
+    let resource = primitive("a").replace("/>", &format!(">{meta}"));
+    let at_home = [history("a", "start", 0)].concat();
+    let prefer = r#"<rsc_location id="l" rsc="a" node="n1" score="10"/>"#;
+    let text = cib(NO_FENCING, &resource, prefer, &up(&[&at_home, ""]))
+        .replace("<cib ", r#"<cib execution-date="1700000000" "#);
+    assert_eq!(with(&text, &[]), Vec::<String>::new());
+    assert_eq!(with(&text, &["failure=n1/a/monitor"]), ["recover a n1"]);
+    let twice = ["failure=n1/a/monitor", "failure=n1/a/monitor/7"];
+    assert_eq!(with(&text, &twice), ["recover a n1 n2"]);
+    // A minute later the failures no longer count.
+    assert_eq!(with(&text, &[twice[0], twice[1], "later=61s"]), Vec::<String>::new());
+    // A start that failed is not tried there again.
+    assert_eq!(with(&text, &["failure=n1/a/start"]), ["recover a n1 n2"]);
+    for wrong in ["failure=n1/a", "failure=n1/a/start/0", "failure=n1/a/start/x", "later=soon"] {
+        assert!(wrong.parse::<WhatIf>().is_err(), "{wrong}");
+    }
+}

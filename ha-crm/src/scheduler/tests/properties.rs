@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{FENCE, cib, history, node, primitive};
 use crate::cib::Cib;
 use crate::model::Score;
-use crate::scheduler::{Schedule, Scheduler, Transition};
+use crate::scheduler::{Change, Schedule, Scheduler, Transition};
 
 /// A cluster in the making.
 #[derive(Debug, Clone)]
@@ -123,6 +123,30 @@ proptest! {
         let terse = Scheduler::terse().decide(&cib, WallTime::from_micros(0)).unwrap();
         prop_assert_eq!(first.changes, terse.changes);
         prop_assert_eq!(first.outcome, terse.outcome);
+    }
+
+    #[test]
+    fn one_more_resource_at_the_end_moves_no_other(world in world(), state in 0..3_usize) {
+        // Before the others it may: of two equal nodes the one with fewer resources is taken, as
+        // Pacemaker does, too.
+        let before = decide(&world.text);
+        let more = format!("{}</resources>", primitive("more"));
+        let mut text = world.text.replace("</resources>", &more);
+        // It may run, but not on a node that is lost: such a node would be fenced for it.
+        let up = text.match_indices(r#"crmd="online""#).nth(state).map(|(at, _)| at);
+        let end = up.and_then(|up| Some(up + text[up..].find("</lrm_resources>")?));
+        if let Some(end) = end {
+            text.insert_str(end, &history("more", "start", 0));
+        }
+        let after = decide(&text);
+        let others = |decided: &Schedule| {
+            let is_other = |change: &&Change| change.resource.as_deref() != Some("more");
+            decided.changes.iter().filter(is_other).cloned().collect::<Vec<_>>()
+        };
+        prop_assert_eq!(others(&before), others(&after), "{}", text);
+        let mut outcome = after.outcome;
+        outcome.remove("more");
+        prop_assert_eq!(before.outcome, outcome);
     }
 
     #[test]
