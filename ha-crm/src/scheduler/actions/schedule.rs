@@ -195,7 +195,7 @@ fn promote(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, start: ActId
     }
     plan.edge(start, promote, flag::FIRST_IMPLIES_THEN | flag::UNRUNNABLE_BLOCKS, why);
     for demote in plan.all(resource, Task::Demote) {
-        plan.edge(demote, promote, flag::FIRST_IMPLIES_THEN | flag::RESTART, why);
+        plan.edge(demote, promote, flag::FIRST_IMPLIES_THEN, why);
     }
 }
 

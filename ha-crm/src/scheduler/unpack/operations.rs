@@ -91,7 +91,7 @@ pub(crate) fn answer_of(
     let Some(on_fail) = on_fail else {
         return match (name, cluster.options.fencing) {
             _ if rsc.container.is_some() && rsc.remote.is_none() => FailureAnswer::RestartContainer,
-            ("stop", true) if !rsc.is_fencing => FailureAnswer::Fence,
+            ("stop", true) => FailureAnswer::Fence,
             ("stop", _) => FailureAnswer::Block,
             _ => FailureAnswer::Recover,
         };

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use ha_core::role::Role;
 
 use super::failures::expiry;
-use super::{migration, operations};
+use super::{locations, migration, operations};
 use crate::cib::{OnFail, OperationRecord, OperationStatus};
 use crate::scheduler::actions::has_changed;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::id::{NodeId, RscId};
 use crate::scheduler::ledger::Why;
 use crate::scheduler::resource::FailureAnswer;
+use crate::scheduler::score::INFINITY;
 
 /// Exit codes of agents. Source: OCF Resource Agent API 1.1.
 mod code {
@@ -400,12 +401,14 @@ fn take_failure(
     match end {
         End::FailedHard if task != "stop" || cluster.options.fencing => {
             if cluster[resource].managed || is_absent_agent {
-                cluster.ban(scope, node, &Why::Other("it can never work there"));
+                let why = Why::Other("it can never work there");
+                locations::apply(cluster, scope, node, -INFINITY, &why);
             }
         }
         End::FailedFatally => {
             for other in cluster.node_ids() {
-                cluster.ban(scope, other, &Why::Other("it can never work anywhere"));
+                let why = Why::Other("it can never work anywhere");
+                locations::apply(cluster, scope, other, -INFINITY, &why);
             }
         }
         End::Done | End::Failed | End::FailedHard | End::Pending | End::Void => {}
