@@ -77,7 +77,12 @@ fn flags(order: &Order) -> u16 {
 /// The actions by which something ends, as the first of an order; made if nothing stands for it.
 fn firsts(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -> Vec<ActId> {
     if cluster[resource].is_collective() {
-        return vec![plan.need(Some(resource), done(task), None)];
+        let end = plan.need(Some(resource), done(task), None);
+        let members = cluster.primitives_of(resource);
+        if task == Task::Start && members.iter().all(|one| plan.all(*one, task).is_empty()) {
+            plan[end].runnable &= members.iter().any(|one| is_left_running(cluster, *one));
+        }
+        return vec![end];
     }
     let found = plan.all(resource, task);
     if !found.is_empty() {
@@ -86,7 +91,7 @@ fn firsts(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -
     let is_over = match task {
         Task::Stop => cluster[resource].role == Role::Stopped,
         Task::Demote => cluster[resource].role < Role::Promoted,
-        Task::Start => !cluster[resource].managed && !cluster[resource].running.is_empty(),
+        Task::Start => is_left_running(cluster, resource),
         Task::Promote => !cluster[resource].managed && cluster[resource].role == Role::Promoted,
         Task::Demoted
         | Task::Fence
@@ -104,6 +109,12 @@ fn firsts(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -
     plan[never].runnable = false;
     plan[never].why = Some(format!("{} does not run", cluster[resource].id).into());
     vec![never]
+}
+
+/// Whether it runs and is configured to be left alone; what a failure blocks is none.
+fn is_left_running(cluster: &Cluster<'_>, resource: RscId) -> bool {
+    let rsc = &cluster[resource];
+    !rsc.managed && !rsc.running.is_empty() && !(rsc.failed && rsc.is_managed_by_itself)
 }
 
 fn thens(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -> Vec<ActId> {

@@ -225,14 +225,12 @@ fn waits_for_probe(cluster: &Cluster<'_>, resource: RscId) -> bool {
     if !cluster.options.probes {
         return false;
     }
-    let mut at = resource;
-    if !cluster[resource].unique {
-        while let Some(parent) = cluster[at].parent {
-            at = parent;
-        }
+    // Of an anonymous clone there may be one on each node.
+    if !cluster[resource].unique && cluster.clone_of(resource).is_some() {
+        return false;
     }
     cluster.node_ids().any(|node| {
-        cluster[node].pending && cluster[node].online && !cluster[at].known.contains(node)
+        cluster[node].pending && cluster[node].online && !cluster[resource].known.contains(node)
     })
 }
 

@@ -303,3 +303,43 @@ fn what_fails_is_recovered_and_moved_when_it_fails_too_often_until_that_is_long_
         assert!(wrong.parse::<WhatIf>().is_err(), "{wrong}");
     }
 }
+
+/// A clone around what is given.
+fn clone_of(inside: &str) -> String {
+    format!(r#"<clone id="c">{inside}</clone>"#)
+}
+
+#[test]
+fn where_it_can_never_work_no_instance_of_an_anonymous_clone_is_started() {
+    let missing = history("a", "start", 0).replace(r#"rc-code="0""#, r#"rc-code="5""#);
+    let up = up(&[&missing, ""]);
+    let decided = decide(&cib(NO_FENCING, &clone_of(&primitive("a")), "", &up));
+    assert_eq!(lines(&decided), ["recover a n1 n2"]);
+}
+
+#[test]
+fn what_waits_for_a_clone_that_is_to_be_stopped_is_not_started_again() {
+    let stopped = r#"<meta_attributes id="m"><nvpair id="t" name="target-role" value="Stopped"/>
+        </meta_attributes>"#;
+    let clone = clone_of(&format!("{stopped}{}", primitive("a")));
+    let order = r#"<rsc_order id="o" first="c" then="b" symmetrical="false"/>"#;
+    let failed = history("b", "start", 1);
+    let up = up(&[&[history("a", "start", 0), failed].concat()]);
+    let decided = decide(&cib(NO_FENCING, &(clone + &primitive("b")), order, &up));
+    assert_eq!(lines(&decided), ["stop a n1", "stop b n1"]);
+}
+
+#[test]
+fn a_score_is_read_up_to_what_is_no_digit() {
+    let meta = |value: &str| {
+        format!(
+            r#"><meta_attributes id="m{value}"><nvpair id="p{value}" name="priority"
+            value="{value}"/></meta_attributes></primitive>"#
+        )
+    };
+    let resources = [("a", "1.0"), ("b", "2.0")]
+        .map(|(id, value)| primitive(id).replace("/>", &meta(value)))
+        .concat();
+    let decided = decide(&cib(NO_FENCING, &resources, "", &up(&["", ""])));
+    assert_eq!(lines(&decided), ["start a n2", "start b n1"]);
+}

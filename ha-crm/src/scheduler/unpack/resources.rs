@@ -7,7 +7,9 @@ use std::time::Duration;
 use ha_core::role::Role;
 
 use super::{bundles, nodes, operations};
-use crate::cib::{AttributeSet, CibResource, CloneSet, Cloned, Group, Primitive, Requires};
+use crate::cib::{
+    AttributeSet, CibResource, CibValue, CloneSet, Cloned, Group, Primitive, Requires,
+};
 use crate::model::Score;
 use crate::model::rule::Facts;
 use crate::scheduler::attributes::Table;
@@ -441,10 +443,19 @@ fn clone_settings(cluster: &Cluster<'_>, meta: &Table, is_master: bool) -> Clone
     }
 }
 
+/// A score as Pacemaker takes it: what follows the digits, as in `2.0`, does not count.
+fn lenient_score(text: &str) -> Option<i32> {
+    let text = text.trim();
+    let sign = text.len() - text.trim_start_matches(['+', '-']).len();
+    let digits = text.bytes().skip(sign).take_while(u8::is_ascii_digit).count();
+    let number = if digits == 0 { text } else { text.get(..sign + digits).unwrap_or(text) };
+    <Score as CibValue>::read(number).map(Score::get)
+}
+
 /// What meta-attributes say, as types.
 pub(super) fn read_meta(cluster: &Cluster<'_>, rsc: &mut Resource<'_>) {
     let meta = &rsc.meta;
-    let score = |name: &str| meta.read::<Score>(name).map(Score::get);
+    let score = |name: &str| meta.get(name).and_then(lenient_score);
     rsc.priority = score("priority").unwrap_or(0);
     rsc.stickiness = score("resource-stickiness").unwrap_or(cluster.options.stickiness);
     rsc.migration_threshold = score("migration-threshold").filter(|n| *n >= 0).unwrap_or(INFINITY);
