@@ -6,6 +6,8 @@ mod command;
 mod device;
 mod evidence;
 mod memory;
+pub mod runner;
+pub mod topology;
 
 use std::fmt;
 use std::sync::Arc;
@@ -110,11 +112,7 @@ pub trait FenceAgent: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// As [`off`](Self::off).
-    async fn perform(
-        &self,
-        node: &NodeName,
-        action: FenceAction,
-    ) -> Result<Evidence, FenceError> {
+    async fn perform(&self, node: &NodeName, action: FenceAction) -> Result<Evidence, FenceError> {
         match action {
             FenceAction::Off => self.off(node).await?,
             FenceAction::On => self.on(node).await?,
