@@ -61,8 +61,12 @@ fn the_real_fence_dummy_fails_at_level_1_and_level_2_fences() {
             .collect();
         assert_eq!(
             told,
-            [(1, "first", "off", false),
-                (1, "first", "status", true), // on: it was not done either (2, "second", "off", true), (2, "second", "status", true)]
+            [
+                (1, "first", "off", false),
+                (1, "first", "status", true),
+                /* it is on */ (2, "second", "off", true),
+                (2, "second", "status", true)
+            ]
         );
         assert_eq!(fencer.history().await.expect("an answer"), [report]);
         task.stop().await.expect("no panic").expect("no error");
