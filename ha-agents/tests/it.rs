@@ -37,6 +37,8 @@ mod real_stack;
 mod registry;
 #[path = "it/topology.rs"]
 mod topology;
+#[path = "it/watchdog.rs"]
+mod watchdog;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -64,7 +64,7 @@ fn the_real_fence_dummy_fails_at_level_1_and_level_2_fences() {
             [
                 (1, "first", "off", false),
                 (1, "first", "status", true),
-                /* it is on */ (2, "second", "off", true),
+                (2, "second", "off", true),
                 (2, "second", "status", true)
             ]
         );

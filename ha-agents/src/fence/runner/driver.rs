@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::machine::{Input, Output, Runner};
 use super::request::{Answer, Ask, Call, CallError, CallId, Report, Request};
 use crate::fence::topology::Topology;
-use crate::fence::{FenceAgent, FenceError};
+use crate::fence::{Evidence, FenceAgent, FenceError};
 
 /// Commands that wait for the driver; more make their sender wait.
 const COMMANDS: usize = 64;
@@ -144,14 +144,15 @@ struct Work {
 
 impl FencerService {
     /// A fencer with the agents of the topology's devices, found by
-    /// [`FenceAgent::device`]; must be called inside a tokio runtime with I/O enabled. Random
+    /// [`FenceAgent::device`]. One whose evidence is that time has passed is not asked for the
+    /// status after an off: it could only tell what was ordered. Must be called inside a tokio runtime with I/O enabled. Random
     /// delays come from `seed`: give each node another one.
     ///
     /// # Errors
     ///
     /// [`MissingAgents`] names all devices without an agent.
     pub fn new(
-        topology: Topology,
+        mut topology: Topology,
         agents: impl IntoIterator<Item = Arc<dyn FenceAgent>>,
         seed: u64,
     ) -> Result<Self, MissingAgents> {
@@ -161,6 +162,11 @@ impl FencerService {
         let missing: Vec<String> = missing.map(str::to_owned).collect();
         if !missing.is_empty() {
             return Err(MissingAgents::Devices(missing));
+        }
+        for (device, agent) in &agents {
+            if agent.evidence() == Evidence::AssumedAfterTimeout {
+                topology.do_not_verify(device);
+            }
         }
         let (sender, commands) = mpsc::channel(COMMANDS);
         let alarm = Alarm::new().map_err(MissingAgents::Timer)?;

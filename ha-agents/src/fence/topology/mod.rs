@@ -225,6 +225,12 @@ impl Topology {
         self.devices.get(device)
     }
 
+    pub(crate) fn do_not_verify(&mut self, device: &str) {
+        if let Some(rules) = self.devices.get_mut(device) {
+            rules.verifies = false;
+        }
+    }
+
     /// The time that must be left of `timeout` for another attempt.
     pub(crate) fn needed_for_retry(&self, timeout: Duration) -> Duration {
         timeout / 100 * self.retry_share
