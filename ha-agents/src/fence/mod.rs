@@ -7,6 +7,7 @@ mod device;
 mod evidence;
 mod memory;
 pub mod runner;
+pub mod sbd;
 pub mod topology;
 
 use std::fmt;
@@ -208,6 +209,18 @@ pub enum FenceError {
         #[source]
         source: std::io::Error,
     },
+    /// It would have been wrong to do it.
+    #[error("cannot {action} {target} by {device}: {why}; use another device")]
+    Refused {
+        /// The device.
+        device: String,
+        /// What was asked for.
+        action: &'static str,
+        /// The node.
+        target: String,
+        /// Why.
+        why: &'static str,
+    },
     /// The device does not have the node.
     #[error("cannot fence {node}: {device} does not know it; name the node's plug")]
     UnknownNode {
@@ -223,7 +236,7 @@ impl FenceError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::NotAsked { .. } | Self::UnknownNode { .. } => Effect::None,
+            Self::NotAsked { .. } | Self::Refused { .. } | Self::UnknownNode { .. } => Effect::None,
             Self::Failed { .. } | Self::NoAnswer { .. } => Effect::Unknown,
         }
     }
