@@ -39,7 +39,9 @@
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
-//!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the driver of the [`executor`].
+//!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the drivers of the
+//!   [`executor`], of `fence::runner` and of `fence::sbd`.
+//! - `watchdog`: `watchdog::WatchdogDevice`, the kernel's watchdogs.
 
 #![forbid(unsafe_code)]
 
@@ -63,6 +65,7 @@ pub mod registry;
 mod run;
 #[cfg(any(feature = "ocf", feature = "tokio"))]
 mod span;
+pub mod watchdog;
 
 pub use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent, RunDetails,

@@ -9,6 +9,12 @@ mod executor;
 mod executor_laws;
 #[path = "it/fence.rs"]
 mod fence;
+#[path = "it/fence_levels.rs"]
+mod fence_levels;
+#[path = "it/fence_race.rs"]
+mod fence_race;
+#[path = "it/fence_runner.rs"]
+mod fence_runner;
 #[path = "it/leftovers.rs"]
 mod leftovers;
 #[path = "it/metadata.rs"]
@@ -29,6 +35,10 @@ mod process;
 mod real_stack;
 #[path = "it/registry.rs"]
 mod registry;
+#[path = "it/topology.rs"]
+mod topology;
+#[path = "it/watchdog.rs"]
+mod watchdog;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

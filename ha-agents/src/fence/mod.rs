@@ -4,7 +4,11 @@
 mod command;
 #[cfg(feature = "tokio")]
 mod device;
+mod evidence;
 mod memory;
+pub mod runner;
+pub mod sbd;
+pub mod topology;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use ha_core::id::NodeName;
 pub use self::command::{FenceCommand, FenceCommandBuilder};
 #[cfg(feature = "tokio")]
 pub use self::device::{Device, DeviceError, resolve};
+pub use self::evidence::{Evidence, FenceAction};
 pub use self::memory::{Failure, PowerSwitch};
 
 /// Whether a node has power, as its fence device says.
@@ -94,6 +99,28 @@ pub trait FenceAgent: fmt::Debug + Send + Sync {
     async fn monitor(&self) -> Result<(), FenceError> {
         self.list().await.map(|_| ())
     }
+
+    /// What an `Ok` of [`off`](Self::off) and [`reboot`](Self::reboot) is worth at least. Default:
+    /// [`Evidence::Acknowledged`], which a status after an off can raise.
+    fn evidence(&self) -> Evidence {
+        Evidence::Acknowledged
+    }
+
+    /// Does what `action` says, and tells what the success is worth: for a device whose evidence
+    /// differs from one time to the next. Default: the action's own method, and
+    /// [`evidence`](Self::evidence).
+    ///
+    /// # Errors
+    ///
+    /// As [`off`](Self::off).
+    async fn perform(&self, node: &NodeName, action: FenceAction) -> Result<Evidence, FenceError> {
+        match action {
+            FenceAction::Off => self.off(node).await?,
+            FenceAction::On => self.on(node).await?,
+            FenceAction::Reboot => self.reboot(node).await?,
+        }
+        Ok(self.evidence())
+    }
 }
 
 macro_rules! forward {
@@ -120,6 +147,16 @@ macro_rules! forward {
             }
             async fn monitor(&self) -> Result<(), FenceError> {
                 (**self).monitor().await
+            }
+            fn evidence(&self) -> Evidence {
+                (**self).evidence()
+            }
+            async fn perform(
+                &self,
+                node: &NodeName,
+                action: FenceAction,
+            ) -> Result<Evidence, FenceError> {
+                (**self).perform(node, action).await
             }
         }
     )*};
@@ -172,6 +209,18 @@ pub enum FenceError {
         #[source]
         source: std::io::Error,
     },
+    /// It would have been wrong to do it.
+    #[error("cannot {action} {target} by {device}: {why}; use another device")]
+    Refused {
+        /// The device.
+        device: String,
+        /// What was asked for.
+        action: &'static str,
+        /// The node.
+        target: String,
+        /// Why.
+        why: &'static str,
+    },
     /// The device does not have the node.
     #[error("cannot fence {node}: {device} does not know it; name the node's plug")]
     UnknownNode {
@@ -187,7 +236,7 @@ impl FenceError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::NotAsked { .. } | Self::UnknownNode { .. } => Effect::None,
+            Self::NotAsked { .. } | Self::Refused { .. } | Self::UnknownNode { .. } => Effect::None,
             Self::Failed { .. } | Self::NoAnswer { .. } => Effect::Unknown,
         }
     }

@@ -8,3 +8,5 @@ pub mod namespace;
 pub mod packet;
 #[cfg(feature = "tokio")]
 pub mod readiness;
+#[cfg(feature = "sys")]
+pub mod watchdog;
