@@ -4,7 +4,11 @@
 mod command;
 #[cfg(feature = "tokio")]
 mod device;
+#[cfg(feature = "ipmi")]
+pub mod ipmi;
 mod memory;
+#[cfg(feature = "ipmi")]
+mod secret;
 
 use std::fmt;
 use std::sync::Arc;
@@ -159,6 +163,14 @@ pub enum FenceError {
         /// How long it was given.
         limit: Duration,
     },
+    /// The device lets nobody in, or not us: nothing was asked of it.
+    #[error("cannot log in to {device}: {why}")]
+    NoSession {
+        /// The device.
+        device: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The agent could not even be asked.
     #[error(
         "cannot ask {device}: its agent {program} does not run; install it or correct its path"
@@ -187,7 +199,9 @@ impl FenceError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::NotAsked { .. } | Self::UnknownNode { .. } => Effect::None,
+            Self::NoSession { .. } | Self::NotAsked { .. } | Self::UnknownNode { .. } => {
+                Effect::None
+            }
             Self::Failed { .. } | Self::NoAnswer { .. } => Effect::Unknown,
         }
     }
