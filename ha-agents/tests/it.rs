@@ -9,6 +9,9 @@ mod executor;
 mod executor_laws;
 #[path = "it/fence.rs"]
 mod fence;
+#[cfg(feature = "ipmi")]
+#[path = "it/ipmi.rs"]
+mod ipmi;
 #[path = "it/leftovers.rs"]
 mod leftovers;
 #[path = "it/metadata.rs"]

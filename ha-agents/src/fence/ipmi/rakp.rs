@@ -129,9 +129,9 @@ pub(super) struct Reply<'a> {
 
 impl<'a> Reply<'a> {
     pub(super) fn decode(message: &'a [u8]) -> Option<Self> {
-        let rest = &mut { message };
-        let [tag, status, _, _] = take(rest)?;
-        Some(Self { tag, status, body: rest })
+        // Some boards leave the rest of a refusal out: OpenIPMI's simulator does.
+        let [tag, status, rest @ ..] = message else { return None };
+        Some(Self { tag: *tag, status: *status, body: rest.get(2..).unwrap_or_default() })
     }
 
     /// The board's number for the session `ours`, if it has taken this suite.

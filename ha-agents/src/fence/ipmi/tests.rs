@@ -98,6 +98,42 @@ impl Bench {
     }
 }
 
+/// Recorded from `ipmi_sim`: with the same seed the console sends the same, and takes the answers.
+#[test]
+fn a_recorded_session_is_spoken_again() {
+    let recorded = include_str!("../../../testdata/ipmi/ipmi_sim.txt");
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits: Vec<char> = hex.chars().collect();
+        let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16);
+        digits.chunks(2).map(|pair| byte(pair).expect("a byte")).collect()
+    };
+    let side = |mark| recorded.lines().filter_map(move |line| line.strip_prefix(mark)).map(bytes);
+    let (mut sent, mut answers) = (side("> "), side("< "));
+    let mut session = Session::new(login("secret"), [42; 32]);
+    let mut out = Vec::new();
+    for (request, power) in [
+        (status(), Some(1)),
+        (control(0, false), None),
+        (status(), Some(0)),
+        (control(1, false), None),
+    ] {
+        session.handle(Instant::from_secs(1), Input::Ask(request), &mut out);
+        let answer = loop {
+            match out.as_slice() {
+                [Output::Send(packet)] => assert_eq!(Some(packet), sent.next().as_ref()),
+                [Output::Answered(answer)] => break answer.clone(),
+                other => panic!("{other:?}"),
+            }
+            out.clear();
+            let answer = Input::Received(answers.next().expect("recorded"));
+            session.handle(Instant::from_secs(1), answer, &mut out);
+        };
+        out.clear();
+        assert_eq!((answer.code, answer.data.first().map(|state| state & 1)), (0, power));
+    }
+    assert_eq!((sent.next(), answers.next()), (None, None));
+}
+
 #[test]
 fn a_board_is_asked_by_the_best_suite_that_it_has() {
     for suites in [&BOTH[..], &BOTH[..1], &BOTH[1..]] {
