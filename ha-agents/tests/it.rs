@@ -30,6 +30,12 @@ mod outcome;
 mod process;
 #[path = "it/real_stack.rs"]
 mod real_stack;
+#[cfg(feature = "redfish")]
+#[path = "it/redfish.rs"]
+mod redfish;
+#[cfg(feature = "redfish")]
+#[path = "it/redfish_hostile.rs"]
+mod redfish_hostile;
 #[path = "it/registry.rs"]
 mod registry;
 

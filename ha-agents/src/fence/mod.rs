@@ -7,7 +7,9 @@ mod device;
 #[cfg(feature = "ipmi")]
 pub mod ipmi;
 mod memory;
-#[cfg(feature = "ipmi")]
+#[cfg(feature = "redfish")]
+pub mod redfish;
+#[cfg(any(feature = "ipmi", feature = "redfish"))]
 mod secret;
 
 use std::fmt;
@@ -163,9 +165,9 @@ pub enum FenceError {
         /// How long it was given.
         limit: Duration,
     },
-    /// The device lets nobody in, or not us: nothing was asked of it.
-    #[error("cannot log in to {device}: {why}")]
-    NoSession {
+    /// The device does not answer, does not let us in, or cannot do that: nothing was done.
+    #[error("cannot use {device}: {why}")]
+    Unusable {
         /// The device.
         device: String,
         /// Why, and what to do.
@@ -199,7 +201,7 @@ impl FenceError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::NoSession { .. } | Self::NotAsked { .. } | Self::UnknownNode { .. } => {
+            Self::Unusable { .. } | Self::NotAsked { .. } | Self::UnknownNode { .. } => {
                 Effect::None
             }
             Self::Failed { .. } | Self::NoAnswer { .. } => Effect::Unknown,

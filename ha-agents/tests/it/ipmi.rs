@@ -120,7 +120,7 @@ exit 0
 
 fn refusal(result: Result<(), FenceError>) -> String {
     let error = result.expect_err("it cannot");
-    assert!(matches!(error, FenceError::NoSession { .. }), "{error}");
+    assert!(matches!(error, FenceError::Unusable { .. }), "{error}");
     assert_eq!(error.effect(), Effect::None, "nothing was asked of it: {error}");
     error.to_string()
 }

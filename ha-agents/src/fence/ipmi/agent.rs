@@ -163,12 +163,12 @@ impl Ipmi {
         let limit = self.timeout;
         match error {
             Some(VisitError::Link(error)) if !visit.has_acted => {
-                FenceError::NoSession { device, why: error.to_string() }
+                FenceError::Unusable { device, why: error.to_string() }
             }
             Some(error) => FenceError::Failed { device, action, target, answer: error.to_string() },
             None if !visit.has_acted => {
                 let why = format!("it did not let us in within {limit:?}; raise the timeout");
-                FenceError::NoSession { device, why }
+                FenceError::Unusable { device, why }
             }
             None => match visit.refusal {
                 Some(code) => {

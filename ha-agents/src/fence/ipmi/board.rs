@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Forgets,
     /// It answers suites that it does not have with nothing.
     Mute,
+    /// It grants the privilege to nobody.
+    Role,
     /// It has no session to give for a while.
     Full(u32),
 }
@@ -46,7 +48,7 @@ struct Session {
 pub(super) struct Board {
     suites: Vec<CipherSuite>,
     password: Vec<u8>,
-    board_key: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
     pub(super) fault: Fault,
     pub(super) is_on: bool,
     /// How often a look after a cycle still says off.
@@ -64,7 +66,7 @@ impl Board {
         Self {
             suites: suites.to_vec(),
             password: password.into(),
-            board_key: None,
+            key: None,
             fault: Fault::None,
             is_on: true,
             off_looks: 0,
@@ -77,7 +79,7 @@ impl Board {
 
     /// The board with a key of its own.
     pub(super) fn with_key(mut self, key: Option<&str>) -> Self {
-        self.board_key = key.map(Into::into);
+        self.key = key.map(Into::into);
         self
     }
 
@@ -152,8 +154,8 @@ impl Board {
         assert_eq!(usize::from(message[27]), session.name.len());
         let mut reply = vec![tag, 0, 0, 0];
         reply.extend(session.console.to_le_bytes());
-        if session.name != b"admin" {
-            reply[1] = 0x0d;
+        if session.name != b"admin" || self.fault == Fault::Role {
+            reply[1] = if self.fault == Fault::Role { 0x0a } else { 0x0d };
             return Some(wire::handshake(payload::RAKP_2, &reply));
         }
         reply.extend(session.random);
@@ -185,7 +187,7 @@ impl Board {
             reply[1] = 0x0f;
             return Some(wire::handshake(payload::RAKP_4, &reply));
         }
-        let key = self.board_key.as_ref().unwrap_or(&self.password);
+        let key = self.key.as_ref().unwrap_or(&self.password);
         let sik = suite.mac(key, &[&session.console_random, &session.random, &tail]);
         let code = suite.mac(&sik, &[&session.console_random, &OURS.to_le_bytes(), &GUID]);
         reply.extend(&code[..suite.short()]);

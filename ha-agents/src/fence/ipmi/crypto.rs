@@ -213,7 +213,9 @@ mod tests {
     fn codes_are_those_of_the_standards() {
         // RFC 2202 case 2, RFC 4231 case 2.
         let (key, text): (&[u8], &[u8]) = (b"Jefe", b"what do ya want for nothing?");
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| {
+            bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        };
         let code = CipherSuite::Sha1.mac(key, &[text]);
         assert_eq!(hex(&code), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
         let code = CipherSuite::Sha256.mac(key, &[text.split_at(4).0, text.split_at(4).1]);

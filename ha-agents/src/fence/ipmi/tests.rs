@@ -176,6 +176,9 @@ fn what_keeps_us_out_is_told_apart() {
     let only = Login { suites: vec![CipherSuite::Sha256], ..login("secret") };
     let refused = error(only, Board::new(&BOTH[1..], "secret"));
     assert_eq!(refused, SessionError::NoSuite("17".into()));
+    let mut strict = board();
+    strict.fault = Fault::Role;
+    assert_eq!(error(login("secret"), strict), SessionError::Privilege);
     let mut full = board();
     full.fault = Fault::Full(u32::MAX);
     assert_eq!(error(login("secret"), full), SessionError::Busy);
