@@ -38,6 +38,8 @@ mod redfish;
 mod redfish_hostile;
 #[path = "it/registry.rs"]
 mod registry;
+#[path = "it/ssh.rs"]
+mod ssh;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

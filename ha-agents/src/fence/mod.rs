@@ -11,6 +11,8 @@ mod memory;
 pub mod redfish;
 #[cfg(any(feature = "ipmi", feature = "redfish"))]
 mod secret;
+#[cfg(feature = "tokio")]
+mod ssh;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub use self::command::{FenceCommand, FenceCommandBuilder};
 #[cfg(feature = "tokio")]
 pub use self::device::{Device, DeviceError, resolve};
 pub use self::memory::{Failure, PowerSwitch};
+#[cfg(feature = "tokio")]
+pub use self::ssh::{Ssh, SshBuilder};
 
 /// Whether a node has power, as its fence device says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
