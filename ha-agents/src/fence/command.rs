@@ -13,7 +13,7 @@ use ha_core::id::NodeName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::{FenceAgent, FenceError, Power};
+use super::{Evidence, FenceAction, FenceAgent, FenceError, Power};
 use crate::group::Group;
 
 /// How much output of an agent is kept; more is read and thrown away.
@@ -49,6 +49,8 @@ pub struct FenceCommand {
     plugs: BTreeMap<NodeName, String>,
     only_plugged: bool,
     timeout: Duration,
+    evidence: Option<Evidence>,
+    names: BTreeMap<FenceAction, String>,
 }
 
 /// A value that may be a password: never printed.
@@ -94,6 +96,24 @@ impl FenceCommandBuilder {
         self
     }
 
+    /// Sets what a success of the agent is worth. Default: [`Evidence::VerifiedOff`], as the fence
+    /// agent API has an agent fail that does not see the power off, but for those that cannot
+    /// look: [`AssumedAfterTimeout`](Evidence::AssumedAfterTimeout) for `fence_sbd` and
+    /// `fence_watchdog`, [`Acknowledged`](Evidence::Acknowledged) for `fence_ack_manual`,
+    /// `fence_kdump` and `fence_dummy`.
+    pub const fn evidence(mut self, evidence: Evidence) -> Self {
+        self.command.evidence = Some(evidence);
+        self
+    }
+
+    /// Sets what the agent calls an action (Pacemaker's `pcmk_off_action`, `pcmk_on_action` and
+    /// `pcmk_reboot_action`): `off` for [`FenceAction::Reboot`] leaves a node off that was to be
+    /// rebooted. Default: its own name.
+    pub fn action_name(mut self, action: FenceAction, name: impl Into<String>) -> Self {
+        self.command.names.insert(action, name.into());
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -117,6 +137,12 @@ impl FenceCommandBuilder {
             if !one_line(plug) {
                 let path = format!("fence.{}.plugs.{node}", self.command.device);
                 problems.add(path, format!("{plug:?}"), "a plug of one line");
+            }
+        }
+        for (action, name) in &self.command.names {
+            if name.is_empty() || !one_line(name) {
+                let path = format!("fence.{}.actions.{action}", self.command.device);
+                problems.add(path, format!("{name:?}"), "an action's name of one line");
             }
         }
         if self.command.timeout.is_zero() {
@@ -145,12 +171,15 @@ impl FenceCommand {
                 plugs: BTreeMap::new(),
                 only_plugged: false,
                 timeout: Duration::from_mins(1),
+                evidence: None,
+                names: BTreeMap::new(),
             },
         }
     }
 
     fn input(&self, action: &str, node: Option<&NodeName>) -> String {
-        let action = format!("action={action}\n");
+        let named = self.names.iter().find(|(known, _)| known.as_str() == action);
+        let action = format!("action={}\n", named.map_or(action, |(_, name)| name));
         let port = node.map(|node| {
             let plug = self.plugs.get(node).map_or(node.as_str(), String::as_str);
             format!("port={plug}\n")
@@ -338,5 +367,15 @@ impl FenceAgent for FenceCommand {
             return Ok(());
         }
         Err(self.failed("monitor", self.device.clone(), &answer))
+    }
+
+    fn evidence(&self) -> Evidence {
+        let program = std::path::Path::new(&self.program).file_name();
+        let known = match program.and_then(|name| name.to_str()).unwrap_or_default() {
+            "fence_sbd" | "fence_watchdog" => Evidence::AssumedAfterTimeout,
+            "fence_ack_manual" | "fence_kdump" | "fence_dummy" => Evidence::Acknowledged,
+            _ => Evidence::VerifiedOff,
+        };
+        self.evidence.unwrap_or(known)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ha_core::id::NodeName;
 
-use super::{FenceAgent, FenceError, Power};
+use super::{Evidence, FenceAgent, FenceError, Power};
 
 /// A way in which a [`PowerSwitch`] fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,5 +132,10 @@ impl FenceAgent for PowerSwitch {
 
     async fn list(&self) -> Result<Vec<NodeName>, FenceError> {
         Ok(self.state().plugs.keys().cloned().collect())
+    }
+
+    /// [`Evidence::VerifiedOff`]: it is its own plug.
+    fn evidence(&self) -> Evidence {
+        Evidence::VerifiedOff
     }
 }

@@ -4,6 +4,7 @@
 mod command;
 #[cfg(feature = "tokio")]
 mod device;
+mod evidence;
 #[cfg(feature = "ipmi")]
 pub mod ipmi;
 mod memory;
@@ -26,6 +27,7 @@ use ha_core::id::NodeName;
 pub use self::command::{FenceCommand, FenceCommandBuilder};
 #[cfg(feature = "tokio")]
 pub use self::device::{Device, DeviceError, resolve};
+pub use self::evidence::{Evidence, FenceAction};
 pub use self::memory::{Failure, PowerSwitch};
 #[cfg(feature = "tokio")]
 pub use self::ssh::{Ssh, SshBuilder};
@@ -104,6 +106,32 @@ pub trait FenceAgent: fmt::Debug + Send + Sync {
     async fn monitor(&self) -> Result<(), FenceError> {
         self.list().await.map(|_| ())
     }
+
+    /// What an `Ok` of [`off`](Self::off) and [`reboot`](Self::reboot) is worth at least. Default:
+    /// [`Evidence::Acknowledged`], which a status after an off can raise.
+    fn evidence(&self) -> Evidence {
+        Evidence::Acknowledged
+    }
+
+    /// Does what `action` says, and tells what the success is worth: for a device whose evidence
+    /// differs from one time to the next. Default: the action's own method, and
+    /// [`evidence`](Self::evidence).
+    ///
+    /// # Errors
+    ///
+    /// As [`off`](Self::off).
+    async fn perform(
+        &self,
+        node: &NodeName,
+        action: FenceAction,
+    ) -> Result<Evidence, FenceError> {
+        match action {
+            FenceAction::Off => self.off(node).await?,
+            FenceAction::On => self.on(node).await?,
+            FenceAction::Reboot => self.reboot(node).await?,
+        }
+        Ok(self.evidence())
+    }
 }
 
 macro_rules! forward {
@@ -130,6 +158,16 @@ macro_rules! forward {
             }
             async fn monitor(&self) -> Result<(), FenceError> {
                 (**self).monitor().await
+            }
+            fn evidence(&self) -> Evidence {
+                (**self).evidence()
+            }
+            async fn perform(
+                &self,
+                node: &NodeName,
+                action: FenceAction,
+            ) -> Result<Evidence, FenceError> {
+                (**self).perform(node, action).await
             }
         }
     )*};
