@@ -9,6 +9,8 @@ mod executor;
 mod executor_laws;
 #[path = "it/fence.rs"]
 mod fence;
+#[path = "it/fence_native.rs"]
+mod fence_native;
 #[cfg(feature = "ipmi")]
 #[path = "it/ipmi.rs"]
 mod ipmi;

@@ -8,6 +8,8 @@ mod evidence;
 #[cfg(feature = "ipmi")]
 pub mod ipmi;
 mod memory;
+#[cfg(feature = "tokio")]
+mod native;
 #[cfg(feature = "redfish")]
 pub mod redfish;
 #[cfg(any(feature = "ipmi", feature = "redfish"))]
@@ -29,6 +31,8 @@ pub use self::command::{FenceCommand, FenceCommandBuilder};
 pub use self::device::{Device, DeviceError, resolve};
 pub use self::evidence::{Evidence, FenceAction};
 pub use self::memory::{Failure, PowerSwitch};
+#[cfg(feature = "tokio")]
+pub use self::native::{NativeAgent, NativeParameter};
 #[cfg(feature = "tokio")]
 pub use self::ssh::{Ssh, SshBuilder};
 
@@ -120,11 +124,7 @@ pub trait FenceAgent: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// As [`off`](Self::off).
-    async fn perform(
-        &self,
-        node: &NodeName,
-        action: FenceAction,
-    ) -> Result<Evidence, FenceError> {
+    async fn perform(&self, node: &NodeName, action: FenceAction) -> Result<Evidence, FenceError> {
         match action {
             FenceAction::Off => self.off(node).await?,
             FenceAction::On => self.on(node).await?,

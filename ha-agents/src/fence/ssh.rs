@@ -14,7 +14,7 @@ use ha_core::id::NodeName;
 use tokio::process::Command;
 
 use super::command::{Answer, converse};
-use super::{FenceAgent, FenceError, Power};
+use super::{Evidence, FenceAction, FenceAgent, FenceError, Power};
 use crate::group::Group;
 
 /// What the remote shell says when it has come through.
@@ -408,6 +408,21 @@ impl FenceAgent for Ssh {
     async fn reboot(&self, node: &NodeName) -> Result<(), FenceError> {
         let is_done = |before: &str, now: Option<&str>| now.is_some_and(|now| now != before);
         self.act("reboot", node, &self.reboot, is_done).await
+    }
+
+    /// [`Evidence::Acknowledged`]; that of a reboot is better, see
+    /// [`perform`](FenceAgent::perform).
+    fn evidence(&self) -> Evidence {
+        Evidence::Acknowledged
+    }
+
+    /// A reboot is [`Evidence::VerifiedOff`]: what ran before the new boot does not run.
+    async fn perform(&self, node: &NodeName, action: FenceAction) -> Result<Evidence, FenceError> {
+        match action {
+            FenceAction::Off => self.off(node).await.map(|()| self.evidence()),
+            FenceAction::On => self.on(node).await.map(|()| self.evidence()),
+            FenceAction::Reboot => self.reboot(node).await.map(|()| Evidence::VerifiedOff),
+        }
     }
 
     /// Whether each node can be asked; one that is off cannot.

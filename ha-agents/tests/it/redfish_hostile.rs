@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ha_agents::fence::redfish::{Login, RebootMethod, Redfish, RedfishBuilder};
-use ha_agents::fence::{FenceAgent, FenceError, Power};
+use ha_agents::fence::{Evidence, FenceAction, FenceAgent, FenceError, Power};
 use ha_core::effect::Effect;
 use ha_core::id::NodeName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -190,7 +190,8 @@ fn what_a_system_allows_is_what_it_is_asked_for() {
         |asked| chassis.answer(asked),
         async |builder| {
             let agent = builder.build().expect("valid");
-            agent.reboot(&n1()).await.expect("confirmed");
+            let evidence = agent.perform(&n1(), FenceAction::Reboot).await.expect("confirmed");
+            assert_eq!(evidence, Evidence::VerifiedOff);
         },
     );
     let wanted = [r#"{"ResetType":"ForceOff"}"#, r#"{"ResetType":"ForceOn"}"#];
@@ -199,7 +200,9 @@ fn what_a_system_allows_is_what_it_is_asked_for() {
         |asked| chassis.answer(asked),
         async |builder| {
             let builder = builder.reboot_method(RebootMethod::ForceRestart);
-            builder.build().expect("valid").reboot(&n1()).await.expect("acknowledged");
+            let agent = builder.build().expect("valid");
+            let evidence = agent.perform(&n1(), FenceAction::Reboot).await.expect("it said so");
+            assert_eq!(evidence, Evidence::Acknowledged);
         },
     );
     assert_eq!(resets(&asked), [r#"{"ResetType":"ForceRestart"}"#]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ha_agents::fence::{FenceAgent, FenceError, Power, Ssh, SshBuilder};
+use ha_agents::fence::{Evidence, FenceAction, FenceAgent, FenceError, Power, Ssh, SshBuilder};
 use ha_core::driver::pause;
 use ha_core::effect::Effect;
 use ha_core::id::NodeName;
@@ -115,11 +115,13 @@ fn a_node_is_asked_by_ssh_and_its_going_is_waited_for() {
         let agent = node.agent().build().expect("valid");
         assert_eq!(agent.list().await.expect("told"), [n1()]);
         assert_eq!(agent.status(&n1()).await.expect("told"), Power::On);
-        agent.reboot(&n1()).await.expect("another boot id");
+        let evidence = agent.perform(&n1(), FenceAction::Reboot).await.expect("another boot id");
+        assert_eq!(evidence, Evidence::VerifiedOff);
         assert_eq!(std::fs::read_to_string(node.path("boot_id")).expect("read"), "again\n");
         let error = agent.on(&n1()).await.expect_err("nobody can");
         assert_eq!(error.effect(), Effect::None, "{error}");
-        agent.off(&n1()).await.expect("acknowledged, and gone");
+        let evidence = agent.perform(&n1(), FenceAction::Off).await.expect("it said so, and went");
+        assert_eq!(evidence, Evidence::Acknowledged);
         node.daemon.wait().expect("ended");
         let gone = agent.status(&n1()).await.expect_err("no answer is no power off");
         assert!(matches!(gone, FenceError::Unusable { .. }), "{gone}");

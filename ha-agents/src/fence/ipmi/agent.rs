@@ -13,7 +13,7 @@ use super::builder::{IpmiBuilder, RebootMethod};
 use super::link::{Link, LinkError};
 use super::session::{Login, SessionError};
 use super::wire::{Request, Response};
-use crate::fence::{FenceAgent, FenceError, Power};
+use crate::fence::{Evidence, FenceAgent, FenceError, Power};
 
 /// After how long a command is repeated whose effect is not seen: some boards forget it.
 const REPEAT: Duration = Duration::from_secs(5);
@@ -369,5 +369,10 @@ impl FenceAgent for Ipmi {
     /// Logs in and looks at the power.
     async fn monitor(&self) -> Result<(), FenceError> {
         self.visit("monitor", Task::Look).await.map(|_| ())
+    }
+
+    /// The power is seen to be off before an action ends well.
+    fn evidence(&self) -> Evidence {
+        Evidence::VerifiedOff
     }
 }

@@ -13,7 +13,7 @@ use super::client::{Client, ClientError};
 use super::endpoint::Endpoint;
 use super::model::{ActionInfo, Collection, Reset, Root, System};
 use crate::fence::secret::Hidden;
-use crate::fence::{FenceAgent, FenceError, Power};
+use crate::fence::{Evidence, FenceAction, FenceAgent, FenceError, Power};
 
 const ROOT: &str = "/redfish/v1/";
 /// After how long a command is repeated whose effect is not seen: systems take their time.
@@ -393,5 +393,22 @@ impl FenceAgent for Redfish {
     /// Logs in and looks at the power of each node.
     async fn monitor(&self) -> Result<(), FenceError> {
         self.visit("monitor", &self.device, Task::Monitor).await.map(|_| ())
+    }
+
+    /// The power is seen to be off before an action ends well, but for
+    /// [`RebootMethod::ForceRestart`].
+    fn evidence(&self) -> Evidence {
+        match self.reboot {
+            RebootMethod::OffOn => Evidence::VerifiedOff,
+            RebootMethod::ForceRestart => Evidence::Acknowledged,
+        }
+    }
+
+    async fn perform(&self, node: &NodeName, action: FenceAction) -> Result<Evidence, FenceError> {
+        match action {
+            FenceAction::Off => self.off(node).await.map(|()| Evidence::VerifiedOff),
+            FenceAction::On => self.on(node).await.map(|()| self.evidence()),
+            FenceAction::Reboot => self.reboot(node).await.map(|()| self.evidence()),
+        }
     }
 }
