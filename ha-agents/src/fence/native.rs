@@ -134,6 +134,25 @@ fn joined<T>(
     }
 }
 
+/// The password, or what is in the file that has it, without the end of its line.
+#[cfg(any(feature = "ipmi", feature = "redfish"))]
+fn password(words: &mut Parameters<'_>) -> String {
+    let given = words.optional("password").map(str::to_owned);
+    let Some(file) = words.optional("password_file") else {
+        return given.unwrap_or_default();
+    };
+    if given.is_some() {
+        words.refuse("password_file", "either the password, or a file that has it");
+    }
+    match std::fs::read_to_string(file) {
+        Ok(text) => text.trim_end_matches(['\n', '\r']).to_owned(),
+        Err(error) => {
+            words.refuse("password_file", &format!("a file that can be read ({error})"));
+            String::new()
+        }
+    }
+}
+
 const SSH: NativeAgent = NativeAgent {
     name: "ssh",
     summary: "asks nodes over ssh; acknowledged, not verified: not for production alone",
@@ -194,7 +213,7 @@ mod ipmi {
 
     use ha_core::config::ConfigError;
 
-    use super::{Device, Made, NativeAgent, joined, parameter};
+    use super::{Device, Made, NativeAgent, joined, parameter, password};
     use crate::fence::ipmi::{CipherSuite, Ipmi, Privilege, RebootMethod};
     use crate::registry::Parameters;
 
@@ -209,6 +228,7 @@ mod ipmi {
             parameter("kg", "the board's own key").secret(),
             parameter("method", "how to reboot: onoff or cycle").or("onoff"),
             parameter("password", "the password").secret(),
+            parameter("password_file", "or a file that has it"),
             parameter("privlvl", "operator or administrator").or("operator"),
             parameter("username", "the user"),
         ],
@@ -224,7 +244,7 @@ mod ipmi {
         };
         let host = words.required("ip", "a name or an address of the board");
         let user = words.optional("username").unwrap_or_default();
-        let password = words.optional("password").unwrap_or_default();
+        let password = password(&mut words);
         // That the host is missing is said once.
         let shown = if host.is_empty() { "missing" } else { host };
         let mut builder = Ipmi::builder(device.name, node.clone(), shown).login(user, password);
@@ -263,7 +283,7 @@ mod ipmi {
 mod redfish {
     use std::sync::Arc;
 
-    use super::{Device, Made, NativeAgent, joined, parameter};
+    use super::{Device, Made, NativeAgent, joined, parameter, password};
     use crate::fence::redfish::{Login, RebootMethod, Redfish};
     use crate::registry::Parameters;
 
@@ -276,6 +296,7 @@ mod redfish {
             parameter("login", "how to log in: basic or session").or("basic"),
             parameter("method", "how to reboot: onoff or restart").or("onoff"),
             parameter("password", "the password").secret(),
+            parameter("password_file", "or a file that has it"),
             parameter("ssl_insecure", "take any certificate, and plain http").or("false"),
             parameter("url", "https://HOST or https://HOST:PORT").required(),
             parameter("username", "the user"),
@@ -287,7 +308,7 @@ mod redfish {
         let mut words = Parameters::new(device.given);
         let url = words.required("url", "https://HOST or https://HOST:PORT");
         let user = words.optional("username").unwrap_or_default();
-        let password = words.optional("password").unwrap_or_default();
+        let password = password(&mut words);
         // That the URL is missing is said once.
         let shown = if url.is_empty() { "https://missing" } else { url };
         let mut builder = Redfish::builder(device.name, shown).login(user, password);
