@@ -36,10 +36,12 @@
 //!
 //! # Features
 //!
+//! - `ipmi`: `fence::ipmi`, management boards that speak IPMI 2.0.
+//! - `redfish`: `fence::redfish`, management boards that speak Redfish.
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
-//!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the driver of the [`executor`].
+//!   `fence::FenceCommand`, `fence::Ssh`, `fence::NativeAgent` and `fence::Device`, `leftovers`, the `registry`, and the driver of the [`executor`].
 
 #![forbid(unsafe_code)]
 

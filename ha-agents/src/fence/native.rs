@@ -90,7 +90,7 @@ impl NativeAgent {
     ///
     /// let ssh = NativeAgent::named("ssh").unwrap();
     /// let nodes = BTreeMap::from([("n1".parse().unwrap(), "192.0.2.1".to_owned())]);
-    /// let given = BTreeMap::from([("user".to_owned(), "root".to_owned())]);
+    /// let given = BTreeMap::from([("username".to_owned(), "root".to_owned())]);
     /// let device = ssh.make("ssh", &nodes, &given, None)?;
     /// assert_eq!(device.device(), "ssh");
     /// # Ok::<(), ha_core::config::ConfigError>(())

@@ -98,7 +98,7 @@ impl Drop for Link {
         self.session.handle(self.clock.now(), Input::Close, &mut out);
         for output in out {
             if let Output::Send(packet) = output {
-                // A board that does not get it ends the session after a minute (6.12.15).
+                // A board that does not get it ends the session after a minute (section 6.12).
                 let _lost = self.socket.try_send(&packet);
             }
         }

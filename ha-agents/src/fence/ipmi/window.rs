@@ -1,6 +1,6 @@
 //! Which numbers of messages are taken.
 
-/// How far back a message may be that comes late, and how far ahead one may be (6.12.13).
+/// How far back a message may be that comes late, and how far ahead one may be (section 6.12).
 const BEHIND: u32 = 16;
 const AHEAD: u32 = 15;
 
