@@ -36,11 +36,13 @@
 //!
 //! # Features
 //!
+//! - `ipmi`: `fence::ipmi`, management boards that speak IPMI 2.0.
+//! - `redfish`: `fence::redfish`, management boards that speak Redfish.
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
-//!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the drivers of the
-//!   [`executor`], of `fence::runner` and of `fence::sbd`.
+//!   `fence::FenceCommand`, `fence::Ssh`, `fence::NativeAgent` and `fence::Device`, `leftovers`,
+//!   the `registry`, and the drivers of the [`executor`], of `fence::runner` and of `fence::sbd`.
 //! - `watchdog`: `watchdog::WatchdogDevice`, the kernel's watchdogs.
 
 #![forbid(unsafe_code)]

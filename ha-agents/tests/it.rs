@@ -15,6 +15,11 @@ mod fence_levels;
 mod fence_race;
 #[path = "it/fence_runner.rs"]
 mod fence_runner;
+#[path = "it/fence_native.rs"]
+mod fence_native;
+#[cfg(feature = "ipmi")]
+#[path = "it/ipmi.rs"]
+mod ipmi;
 #[path = "it/leftovers.rs"]
 mod leftovers;
 #[path = "it/metadata.rs"]
@@ -33,12 +38,20 @@ mod outcome;
 mod process;
 #[path = "it/real_stack.rs"]
 mod real_stack;
+#[cfg(feature = "redfish")]
+#[path = "it/redfish.rs"]
+mod redfish;
+#[cfg(feature = "redfish")]
+#[path = "it/redfish_hostile.rs"]
+mod redfish_hostile;
 #[path = "it/registry.rs"]
 mod registry;
 #[path = "it/topology.rs"]
 mod topology;
 #[path = "it/watchdog.rs"]
 mod watchdog;
+#[path = "it/ssh.rs"]
+mod ssh;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -154,10 +154,10 @@ impl FenceCommandBuilder {
 }
 
 /// What a program answered.
-struct Answer {
-    status: ExitStatus,
-    output: Vec<u8>,
-    errors: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: ExitStatus,
+    pub(super) output: Vec<u8>,
+    pub(super) errors: Vec<u8>,
 }
 
 impl FenceCommand {
@@ -277,7 +277,7 @@ impl FenceCommand {
 }
 
 /// Writes the input, reads the output to its end and waits for the leader.
-async fn converse(group: &mut Group, input: String) -> io::Result<Answer> {
+pub(super) async fn converse(group: &mut Group, input: String) -> io::Result<Answer> {
     let (stdin, stdout, stderr) =
         (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
     let write = async {

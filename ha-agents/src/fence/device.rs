@@ -9,7 +9,7 @@ use std::time::Duration;
 use ha_core::config::ConfigError;
 use ha_core::id::NodeName;
 
-use super::{FenceAgent, FenceCommand};
+use super::{FenceAgent, FenceCommand, NativeAgent};
 
 /// Where agents are besides on `PATH`, which of an ordinary user, and of many services, lacks them.
 const USUAL: [&str; 5] = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/local/bin", "/usr/bin"];
@@ -109,8 +109,8 @@ pub async fn resolve(
 }
 
 impl Device {
-    /// The device `name`, spoken to by `agent`: a path, or a name on `PATH`, in `/usr/sbin`,
-    /// `/usr/local/sbin` or where [`search`](Self::search) says.
+    /// The device `name`, spoken to by `agent`: the name of a [`NativeAgent`], a path, or a name
+    /// on `PATH`, in `/usr/sbin`, `/usr/local/sbin` or where [`search`](Self::search) says.
     pub fn new(name: impl Into<String>, agent: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -159,7 +159,20 @@ impl Device {
     ///
     /// Cancel safe: nothing is fenced; the agent may have been asked for its metadata.
     pub async fn resolve(&self) -> Result<Arc<dyn FenceAgent>, DeviceError> {
-        Ok(Arc::new(self.find().await?.0))
+        match self.native() {
+            Some(made) => made,
+            None => Ok(Arc::new(self.find().await?.0)),
+        }
+    }
+
+    /// A native agent, if it is one.
+    fn native(&self) -> Option<Result<Arc<dyn FenceAgent>, DeviceError>> {
+        let native = NativeAgent::named(&self.agent)?;
+        let made = native.make(&self.name, &self.nodes, &self.parameters, self.timeout);
+        Some(made.map_err(|source| {
+            let (device, agent) = (self.name.clone(), self.agent.clone());
+            DeviceError::Parameters { device, agent, source }
+        }))
     }
 
     /// Whether [`resolve`](Self::resolve) would succeed on this node. Returns what is allowed but
@@ -174,7 +187,10 @@ impl Device {
     ///
     /// As [`resolve`](Self::resolve).
     pub async fn check(&self) -> Result<Vec<String>, DeviceError> {
-        Ok(self.find().await?.1)
+        match self.native() {
+            Some(made) => made.map(|_| Vec::new()),
+            None => Ok(self.find().await?.1),
+        }
     }
 
     #[cfg_attr(not(feature = "ocf"), expect(clippy::unused_async, reason = "metadata is late"))]

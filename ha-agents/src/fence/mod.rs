@@ -5,10 +5,20 @@ mod command;
 #[cfg(feature = "tokio")]
 mod device;
 mod evidence;
+#[cfg(feature = "ipmi")]
+pub mod ipmi;
 mod memory;
 pub mod runner;
 pub mod sbd;
 pub mod topology;
+#[cfg(feature = "tokio")]
+mod native;
+#[cfg(feature = "redfish")]
+pub mod redfish;
+#[cfg(any(feature = "ipmi", feature = "redfish"))]
+mod secret;
+#[cfg(feature = "tokio")]
+mod ssh;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +34,10 @@ pub use self::command::{FenceCommand, FenceCommandBuilder};
 pub use self::device::{Device, DeviceError, resolve};
 pub use self::evidence::{Evidence, FenceAction};
 pub use self::memory::{Failure, PowerSwitch};
+#[cfg(feature = "tokio")]
+pub use self::native::{NativeAgent, NativeParameter};
+#[cfg(feature = "tokio")]
+pub use self::ssh::{Ssh, SshBuilder};
 
 /// Whether a node has power, as its fence device says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +210,14 @@ pub enum FenceError {
         /// How long it was given.
         limit: Duration,
     },
+    /// The device does not answer, does not let us in, or cannot do that: nothing was done.
+    #[error("cannot use {device}: {why}")]
+    Unusable {
+        /// The device.
+        device: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The agent could not even be asked.
     #[error(
         "cannot ask {device}: its agent {program} does not run; install it or correct its path"
@@ -236,7 +258,10 @@ impl FenceError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::NotAsked { .. } | Self::Refused { .. } | Self::UnknownNode { .. } => Effect::None,
+            Self::NotAsked { .. }
+            | Self::Refused { .. }
+            | Self::UnknownNode { .. }
+            | Self::Unusable { .. } => Effect::None,
             Self::Failed { .. } | Self::NoAnswer { .. } => Effect::Unknown,
         }
     }
