@@ -19,8 +19,12 @@ mod mount;
 mod native;
 #[path = "it/ocf.rs"]
 mod ocf;
+#[path = "it/ocf_network.rs"]
+mod ocf_network;
 #[path = "it/ocf_real.rs"]
 mod ocf_real;
+#[path = "it/ocf_servers.rs"]
+mod ocf_servers;
 #[path = "it/outcome.rs"]
 mod outcome;
 #[path = "it/process.rs"]
