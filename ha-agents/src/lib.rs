@@ -36,6 +36,8 @@
 //!
 //! # Features
 //!
+//! - `attributes`: the module `attributes`, stand-ins for the programs with which agents set node
+//!   attributes and promotion scores.
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
@@ -44,6 +46,8 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+#[cfg(feature = "attributes")]
+pub mod attributes;
 mod diagnose;
 pub mod executor;
 #[cfg(feature = "tokio")]

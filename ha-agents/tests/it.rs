@@ -1,6 +1,9 @@
 //! The tests of ha-agents that go through its public face, with real processes.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[cfg(feature = "attributes")]
+#[path = "it/attributes.rs"]
+mod attributes;
 #[path = "it/device.rs"]
 mod device;
 #[path = "it/executor.rs"]

@@ -13,6 +13,8 @@ use ha_core::id::ResourceName;
 use super::metadata::{AgentMetadata, MetadataError};
 use super::script::{Script, refusal};
 use crate::agent::{Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
+#[cfg(feature = "attributes")]
+use crate::attributes::Helpers;
 use crate::outcome::Outcome;
 use crate::run::{Ended, Guard, run};
 
@@ -34,10 +36,10 @@ use crate::run::{Ended, Guard, run};
 /// - When this program dies during an operation, even by SIGKILL, the agent's process group is
 ///   killed, as that of a native process is; but a monitor or validation, which changes nothing.
 ///
-/// Promotion scores are set by agents with Pacemaker's programs (`crm_attribute`, `attrd_updater`);
-/// where these are not installed `ocf:pacemaker:Stateful` goes on without, agents that read
-/// scores or node attributes fail. `HA_SBIN_DIR` in [`env`](OcfBuilder::env) names a directory
-/// with other programs of these names.
+/// Promotion scores and node attributes are set by agents with Pacemaker's programs
+/// (`crm_attribute`, `attrd_updater`). With the feature `attributes` stand-ins of these names ask
+/// this program: `OcfBuilder::helpers`. Without them `ocf:pacemaker:Stateful` goes on, but agents
+/// that read scores or attributes fail.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -151,6 +153,14 @@ impl OcfBuilder {
         self
     }
 
+    /// Lets the agent's `attrd_updater`, `crm_attribute` and so on be these stand-ins. Default: the
+    /// programs that are on `PATH`, if there are some.
+    #[cfg(feature = "attributes")]
+    pub fn helpers(mut self, helpers: &Helpers) -> Self {
+        self.script.helpers = Some(helpers.clone());
+        self
+    }
+
     /// Sets how long an operation whose time is up has between SIGTERM and SIGKILL. Default: 2 s;
     /// Pacemaker kills at once.
     pub const fn grace(mut self, grace: Duration) -> Self {
@@ -218,6 +228,8 @@ impl Ocf {
                 kind: kind.into(),
                 env: BTreeMap::new(),
                 grace: Duration::from_secs(2),
+                #[cfg(feature = "attributes")]
+                helpers: None,
             },
             timeout: Duration::from_secs(30),
         }

@@ -11,6 +11,8 @@ use ha_core::id::ResourceName;
 use tokio::process::Command;
 
 use crate::agent::{AgentError, OpContext, OpResult, Report, RunDetails};
+#[cfg(feature = "attributes")]
+use crate::attributes::Helpers;
 use crate::leftovers;
 use crate::outcome::Outcome;
 use crate::run::{Ended, Guard, run};
@@ -29,6 +31,8 @@ pub(super) struct Script {
     pub(super) kind: String,
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) grace: Duration,
+    #[cfg(feature = "attributes")]
+    pub(super) helpers: Option<Helpers>,
 }
 
 impl Script {
@@ -54,8 +58,15 @@ impl Script {
             .env("OCF_OUTPUT_FORMAT", "text")
             // Words of the agent's own library go to standard error, which we keep.
             .env("HA_LOGFACILITY", "none")
-            .current_dir("/")
-            .envs(&self.env);
+            .current_dir("/");
+        #[cfg(feature = "attributes")]
+        if let Some(helpers) = &self.helpers {
+            let mut path = helpers.programs().as_os_str().to_owned();
+            path.push(":");
+            path.push(PATH);
+            command.env("PATH", path).envs(helpers.environment());
+        }
+        command.envs(&self.env);
         command
     }
 

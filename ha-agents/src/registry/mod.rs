@@ -18,6 +18,8 @@ use ha_core::id::ResourceName;
 
 pub use self::parameters::Parameters;
 use crate::agent::ResourceAgent;
+#[cfg(feature = "attributes")]
+use crate::attributes::Helpers;
 #[cfg(feature = "ocf")]
 use crate::ocf::{Ocf, OcfError};
 use crate::outcome::Outcome;
@@ -124,7 +126,12 @@ impl Registry {
         let mut registry = Self {
             factories: BTreeMap::new(),
             #[cfg(feature = "ocf")]
-            ocf: OcfAgents { root: PathBuf::from("/usr/lib/ocf"), loaded: Mutex::default() },
+            ocf: OcfAgents {
+                root: PathBuf::from("/usr/lib/ocf"),
+                #[cfg(feature = "attributes")]
+                helpers: None,
+                loaded: Mutex::default(),
+            },
         };
         registry.register("native:process", |_, given| native::process(given));
         registry.register("native:mount", |_, given| native::mount(given));
@@ -135,7 +142,16 @@ impl Registry {
     /// Sets `OCF_ROOT`, in whose `resource.d` the scripts are. Default: `/usr/lib/ocf`.
     #[cfg(feature = "ocf")]
     pub fn ocf_root(&mut self, root: impl Into<PathBuf>) {
-        self.ocf = OcfAgents { root: root.into(), loaded: Mutex::default() };
+        self.ocf.root = root.into();
+        self.ocf.loaded = Mutex::default();
+    }
+
+    /// Lets the scripts' `attrd_updater`, `crm_attribute` and so on be these stand-ins. Default:
+    /// the programs that are on `PATH`, if there are some.
+    #[cfg(feature = "attributes")]
+    pub fn helpers(&mut self, helpers: &Helpers) {
+        self.ocf.helpers = Some(helpers.clone());
+        self.ocf.loaded = Mutex::default();
     }
 
     /// Adds an agent, or replaces the one of that name. The factory is called for a
@@ -255,6 +271,8 @@ const EVERY_SCRIPT: [&str; 2] = ["trace_ra", "trace_file"];
 #[derive(Debug)]
 struct OcfAgents {
     root: PathBuf,
+    #[cfg(feature = "attributes")]
+    helpers: Option<Helpers>,
     loaded: Mutex<BTreeMap<String, Loaded>>,
 }
 
@@ -278,7 +296,13 @@ impl OcfAgents {
         if let Some(known) = known.filter(|known| changed.is_some() && known.changed == changed) {
             return Ok(known.agent);
         }
-        let agent = Arc::new(Ocf::builder(provider, kind).root(&self.root).load().await?);
+        let builder = Ocf::builder(provider, kind).root(&self.root);
+        #[cfg(feature = "attributes")]
+        let builder = match &self.helpers {
+            Some(helpers) => builder.helpers(helpers),
+            None => builder,
+        };
+        let agent = Arc::new(builder.load().await?);
         let entry = Loaded { agent: Arc::clone(&agent), changed };
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
         Ok(agent)

@@ -184,29 +184,31 @@ fn the_real_pgsql_serves() {
     });
 }
 
+/// The parameters of a redis of its own, if there is one.
+pub(super) fn redis(dir: &Path) -> Option<OpContext> {
+    let server = require_program("redis-server")?.display().to_string();
+    let client = require_program("redis-cli")?.display().to_string();
+    let text = format!("port 16379\nbind 127.0.0.1\ndir {}\nsave \"\"\n", dir.display());
+    let config = write(&dir.join("redis.conf"), &text);
+    let context = with(&[
+        ("bin", &server),
+        ("client_bin", &client),
+        ("config", &config),
+        ("rundir", &dir.display().to_string()),
+        ("pidfile_name", "redis.pid"),
+        ("socket_name", "redis.sock"),
+        ("port", "16379"),
+        ("user", "root"),
+    ]);
+    // The agent takes part in promotion only when it is told that it may.
+    Some(context.meta("promotable", "true").meta("master-max", "1"))
+}
+
 #[test]
 fn the_real_redis_is_promoted() {
     on_a_host(async |dir| {
-        let (Some(server), Some(client)) =
-            (require_program("redis-server"), require_program("redis-cli"))
-        else {
-            return;
-        };
+        let Some(context) = redis(dir) else { return };
         let Some(agent) = load("heartbeat", "redis").await else { return };
-        let text = format!("port 16379\nbind 127.0.0.1\ndir {}\nsave \"\"\n", dir.display());
-        let config = write(&dir.join("redis.conf"), &text);
-        let context = with(&[
-            ("bin", &server.display().to_string()),
-            ("client_bin", &client.display().to_string()),
-            ("config", &config),
-            ("rundir", &dir.display().to_string()),
-            ("pidfile_name", "redis.pid"),
-            ("socket_name", "redis.sock"),
-            ("port", "16379"),
-            ("user", "root"),
-        ]);
-        // The agent takes part in promotion only when it is told that it may.
-        let context = context.meta("promotable", "true").meta("master-max", "1");
         let told = cycle(&agent, &context, "MSMPMDMXM").await;
         assert_eq!(told, "M7 S0 M0 P0 M8 D0 M0 X0 M7");
         assert_eq!(cycle(&agent, &context, "SPMXM").await, "S0 P0 M8 X0 M7");
