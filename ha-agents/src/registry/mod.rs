@@ -63,10 +63,34 @@ pub struct Registry {
     ocf: OcfAgents,
 }
 
+/// A resource as a configuration has it.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "the three things that a registry asks for")]
+pub struct Definition<'a> {
+    /// Its name.
+    pub resource: &'a ResourceName,
+    /// Its agent.
+    pub agent: &'a str,
+    /// Its parameters.
+    pub parameters: &'a BTreeMap<String, String>,
+}
+
 /// A resource cannot have the agent, or not with these parameters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
+    /// Resources are the same where they must differ.
+    #[cfg(feature = "ocf")]
+    #[error(
+        "cannot use agent {agent} for these resources together: they have the same value where they must differ; see the cause"
+    )]
+    NotUnique {
+        /// Their agent.
+        agent: String,
+        /// Each pair, with the parameters.
+        #[source]
+        source: ConfigError,
+    },
     /// This node cannot run the script.
     #[cfg(feature = "ocf")]
     #[error("cannot use agent {agent} for {resource}: this node cannot run it; see the cause")]
@@ -113,6 +137,8 @@ impl RegistryError {
         match self {
             #[cfg(feature = "ocf")]
             Self::Ocf { source, .. } => source.outcome(),
+            #[cfg(feature = "ocf")]
+            Self::NotUnique { .. } => Outcome::NotConfigured,
             Self::Parameters { .. } => Outcome::NotConfigured,
             Self::UnknownAgent { .. } => Outcome::NotInstalled,
         }
@@ -198,8 +224,8 @@ impl Registry {
     }
 
     /// Whether [`resolve`](Self::resolve) would succeed on this node; touches nothing. Returns
-    /// what is allowed but doubtful, a line each: deprecated parameters of scripts, and values
-    /// that are not of the type in the metadata, which scripts often take all the same.
+    /// what is allowed but doubtful, a line each: deprecated parameters of scripts. A value that
+    /// is not of its type in the metadata is an error, also where the script would take it.
     ///
     /// # Errors
     ///
@@ -215,6 +241,46 @@ impl Registry {
         parameters: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, RegistryError> {
         Ok(self.find(resource, agent, parameters).await?.1)
+    }
+
+    /// Checks all resources of a configuration: each as [`check`](Self::check) does, and that
+    /// those of one script differ where its metadata says that they must
+    /// ([`AgentMetadata::check_unique`](crate::ocf::AgentMetadata::check_unique)).
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`resolve`](Self::resolve).
+    #[cfg(feature = "ocf")]
+    pub async fn check_all(
+        &self,
+        resources: &[Definition<'_>],
+    ) -> Result<Vec<String>, Vec<RegistryError>> {
+        let (mut doubts, mut errors, mut scripts) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for Definition { resource, agent, parameters } in resources {
+            match self.check(resource, agent, parameters).await {
+                Ok(more) => {
+                    doubts.extend(more.into_iter().map(|doubt| format!("{resource}: {doubt}")));
+                }
+                Err(error) => errors.push(error),
+            }
+            if agent.starts_with("ocf:") {
+                scripts.entry(*agent).or_insert_with(Vec::new).push((*resource, *parameters));
+            }
+        }
+        for (agent, resources) in scripts {
+            let name = agent.strip_prefix("ocf:").and_then(|name| name.split_once(':'));
+            let Some((provider, kind)) = name else { continue };
+            // One that cannot be loaded was told above.
+            let Ok(loaded) = self.ocf.load(provider, kind).await else { continue };
+            if let Err(source) = loaded.agent_metadata().check_unique(&resources) {
+                errors.push(RegistryError::NotUnique { agent: agent.to_owned(), source });
+            }
+        }
+        if errors.is_empty() { Ok(doubts) } else { Err(errors) }
     }
 
     #[cfg_attr(not(feature = "ocf"), expect(clippy::unused_async, reason = "scripts answer late"))]
