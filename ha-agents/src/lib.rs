@@ -48,6 +48,8 @@
 mod agent;
 #[cfg(feature = "attributes")]
 pub mod attributes;
+#[cfg(feature = "tokio")]
+pub mod command;
 mod diagnose;
 pub mod executor;
 #[cfg(feature = "tokio")]
@@ -57,10 +59,16 @@ pub mod fence;
 mod group;
 #[cfg(feature = "tokio")]
 pub mod leftovers;
+#[cfg(feature = "tokio")]
+pub mod lsb;
+#[cfg(feature = "tokio")]
+pub mod nagios;
 pub mod native;
 #[cfg(feature = "ocf")]
 pub mod ocf;
 mod outcome;
+#[cfg(feature = "tokio")]
+mod program;
 #[cfg(feature = "tokio")]
 pub mod registry;
 #[cfg(feature = "tokio")]

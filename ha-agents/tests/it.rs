@@ -36,6 +36,8 @@ mod process;
 mod real_stack;
 #[path = "it/registry.rs"]
 mod registry;
+#[path = "it/standards.rs"]
+mod standards;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

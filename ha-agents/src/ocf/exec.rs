@@ -11,11 +11,13 @@ use ha_core::config::ConfigError;
 use ha_core::id::ResourceName;
 
 use super::metadata::{AgentMetadata, MetadataError};
-use super::script::{Script, refusal};
+use super::script::Script;
 use crate::agent::{Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 #[cfg(feature = "attributes")]
 use crate::attributes::Helpers;
+use crate::lsb::is_name;
 use crate::outcome::Outcome;
+use crate::program::refusal;
 use crate::run::{Ended, Guard, run};
 
 /// Runs an OCF resource agent: `$OCF_ROOT/resource.d/PROVIDER/TYPE`.
@@ -271,12 +273,6 @@ impl fmt::Display for Ocf {
 
 fn name(script: &Script) -> String {
     format!("ocf:{}:{}", script.provider, script.kind)
-}
-
-/// A name that is one part of a path and nothing else.
-fn is_name(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)
 }
 
 #[async_trait]

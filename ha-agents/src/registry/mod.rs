@@ -2,6 +2,7 @@
 
 mod native;
 mod parameters;
+mod standard;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ pub use self::parameters::Parameters;
 use crate::agent::ResourceAgent;
 #[cfg(feature = "attributes")]
 use crate::attributes::Helpers;
+use crate::lsb::{self, Lsb, LsbError};
 #[cfg(feature = "ocf")]
 use crate::ocf::{Ocf, OcfError};
 use crate::outcome::Outcome;
@@ -35,7 +37,10 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 /// |---|---|---|
 /// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`) |
 /// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders`, `exclusive` |
+/// | `native:command` | [`Commands`](crate::command::Commands) | `start`, `stop`, `check` (words as of `args`), `ocf_codes`, `env.NAME` |
 /// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
+/// | `lsb:NAME` | [`Lsb`], `/etc/init.d/NAME` | none |
+/// | `nagios:NAME` | [`Nagios`](crate::nagios::Nagios), `/usr/lib/nagios/plugins/NAME` | its long options |
 /// | `ocf:PROVIDER:TYPE` | `Ocf` (feature `ocf`) | those of its metadata |
 ///
 /// and what [`register`](Self::register) adds. Pacemaker writes `ocf:heartbeat:IPaddr2` likewise.
@@ -79,6 +84,15 @@ pub struct Definition<'a> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
+    /// This node has no such init script.
+    #[error("cannot run {resource}: its init script cannot be used; see the cause")]
+    Lsb {
+        /// The resource.
+        resource: ResourceName,
+        /// Why.
+        #[source]
+        source: LsbError,
+    },
     /// Resources are the same where they must differ.
     #[cfg(feature = "ocf")]
     #[error(
@@ -133,8 +147,9 @@ pub enum RegistryError {
 impl RegistryError {
     /// What a probe of the resource would answer.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         match self {
+            Self::Lsb { source, .. } => source.outcome(),
             #[cfg(feature = "ocf")]
             Self::Ocf { source, .. } => source.outcome(),
             #[cfg(feature = "ocf")]
@@ -161,6 +176,7 @@ impl Registry {
         };
         registry.register("native:process", |_, given| native::process(given));
         registry.register("native:mount", |_, given| native::mount(given));
+        registry.register("native:command", |_, given| standard::command(given));
         registry.register("native:dummy", |_, given| native::dummy(given));
         registry
     }
@@ -297,6 +313,15 @@ impl Registry {
         if let Some(factory) = self.factories.get(agent) {
             return Ok((factory(resource, parameters).map_err(wrong)?, Vec::new()));
         }
+        if let Some(name) = agent.strip_prefix("nagios:").filter(|name| lsb::is_name(name)) {
+            return Ok((standard::nagios(name), Vec::new()));
+        }
+        if let Some(name) = agent.strip_prefix("lsb:") {
+            let script = Lsb::load(name)
+                .map_err(|source| RegistryError::Lsb { resource: resource.clone(), source })?;
+            let script: Arc<dyn ResourceAgent> = Arc::new(script);
+            return Ok((Parameters::new(parameters).finish(script).map_err(wrong)?, Vec::new()));
+        }
         #[cfg(feature = "ocf")]
         if let Some((provider, kind)) = agent.strip_prefix("ocf:").and_then(|s| s.split_once(':')) {
             let loaded = self.ocf.load(provider, kind).await.map_err(|source| {
@@ -308,6 +333,7 @@ impl Registry {
             return Ok((loaded, doubts));
         }
         let mut known: Vec<&str> = self.names().collect();
+        known.extend(["lsb:NAME", "nagios:NAME"]);
         if cfg!(feature = "ocf") {
             known.push("ocf:PROVIDER:TYPE");
         }
