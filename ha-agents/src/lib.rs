@@ -40,6 +40,7 @@
 //!   attributes and promotion scores.
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
+//! - `systemd`: the module `systemd`, units as resource agents, through D-Bus.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
 //!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the driver of the [`executor`].
 
@@ -75,6 +76,8 @@ pub mod registry;
 mod run;
 #[cfg(any(feature = "ocf", feature = "tokio"))]
 mod span;
+#[cfg(feature = "systemd")]
+pub mod systemd;
 
 pub use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent, RunDetails,

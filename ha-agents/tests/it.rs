@@ -38,6 +38,9 @@ mod real_stack;
 mod registry;
 #[path = "it/standards.rs"]
 mod standards;
+#[cfg(feature = "systemd")]
+#[path = "it/systemd.rs"]
+mod systemd;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

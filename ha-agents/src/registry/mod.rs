@@ -41,6 +41,7 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 /// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
 /// | `lsb:NAME` | [`Lsb`], `/etc/init.d/NAME` | none |
 /// | `nagios:NAME` | [`Nagios`](crate::nagios::Nagios), `/usr/lib/nagios/plugins/NAME` | its long options |
+/// | `systemd:NAME` | `Unit`, a unit of systemd (feature `systemd`) | none |
 /// | `ocf:PROVIDER:TYPE` | `Ocf` (feature `ocf`) | those of its metadata |
 ///
 /// and what [`register`](Self::register) adds. Pacemaker writes `ocf:heartbeat:IPaddr2` likewise.
@@ -316,6 +317,10 @@ impl Registry {
         if let Some(name) = agent.strip_prefix("nagios:").filter(|name| lsb::is_name(name)) {
             return Ok((standard::nagios(name), Vec::new()));
         }
+        #[cfg(feature = "systemd")]
+        if let Some(name) = agent.strip_prefix("systemd:") {
+            return Ok((standard::systemd(name, parameters).map_err(wrong)?, Vec::new()));
+        }
         if let Some(name) = agent.strip_prefix("lsb:") {
             let script = Lsb::load(name)
                 .map_err(|source| RegistryError::Lsb { resource: resource.clone(), source })?;
@@ -334,6 +339,9 @@ impl Registry {
         }
         let mut known: Vec<&str> = self.names().collect();
         known.extend(["lsb:NAME", "nagios:NAME"]);
+        if cfg!(feature = "systemd") {
+            known.push("systemd:NAME");
+        }
         if cfg!(feature = "ocf") {
             known.push("ocf:PROVIDER:TYPE");
         }

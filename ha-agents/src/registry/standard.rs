@@ -37,3 +37,12 @@ pub(super) fn command(given: &BTreeMap<String, String>) -> Made {
 pub(super) fn nagios(name: &str) -> Arc<dyn ResourceAgent> {
     Arc::new(Nagios::new(Path::new(PLUGINS).join(name)))
 }
+
+/// A unit by its name.
+#[cfg(feature = "systemd")]
+pub(super) fn systemd(name: &str, given: &BTreeMap<String, String>) -> Made {
+    let unit = crate::systemd::Unit::new(name).map_err(|error| {
+        ConfigError::new("agent", format!("{:?}", error.name), error.to_string())
+    })?;
+    Parameters::new(given).finish(Arc::new(unit))
+}
