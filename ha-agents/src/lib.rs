@@ -78,6 +78,8 @@ mod run;
 mod span;
 #[cfg(feature = "systemd")]
 pub mod systemd;
+#[cfg(feature = "tokio")]
+pub mod trial;
 
 pub use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent, RunDetails,

@@ -252,6 +252,20 @@ impl Ocf {
         self.metadata.check(given)
     }
 
+    /// Runs any action of the script, such as `status` or one that the standard does not have, and
+    /// does not check the parameters before: what the script itself says of them is the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`ResourceAgent::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop kills the script.
+    pub async fn run_action(&self, action: &str, context: &OpContext) -> OpResult {
+        self.script.act("run", action, context, None).await
+    }
+
     async fn act(&self, what: &'static str, action: &str, context: &OpContext) -> OpResult {
         match self.check(&context.parameters) {
             Ok(doubts) => {

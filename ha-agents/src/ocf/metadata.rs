@@ -256,7 +256,9 @@ impl AgentMetadata {
 }
 
 impl ParameterMetadata {
-    fn must_be_given(&self) -> bool {
+    /// Whether the agent cannot do without it: required, and neither deprecated nor with a default.
+    #[must_use]
+    pub fn must_be_given(&self) -> bool {
         let default = self.default.as_deref().unwrap_or_default();
         self.required && default.is_empty() && !self.deprecated
     }

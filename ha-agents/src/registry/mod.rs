@@ -220,6 +220,22 @@ impl Registry {
         self.factories.keys().map(String::as_str)
     }
 
+    /// All agents that this node has, by name: those of [`names`](Self::names), and the scripts and
+    /// plugins that are installed; not the units of systemd.
+    #[must_use]
+    pub fn installed(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.names().map(str::to_owned).collect();
+        names.extend(standard::installed());
+        #[cfg(feature = "ocf")]
+        for provider in standard::files(&self.ocf.root.join("resource.d"), true) {
+            let folder = self.ocf.root.join("resource.d").join(&provider);
+            let kinds = standard::files(&folder, false).into_iter();
+            names.extend(kinds.map(|kind| format!("ocf:{provider}:{kind}")));
+        }
+        names.sort_unstable();
+        names
+    }
+
     /// The agent for `resource`. A native one is new, and does nothing until it is told to; a
     /// script is shared by all resources of its type, as its parameters come with each operation.
     ///
