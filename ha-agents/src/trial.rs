@@ -144,6 +144,8 @@ mod remedy {
         "let the start return 0 for what runs: managers repeat orders";
     pub(super) const STOP: &str =
         "let the stop return 0 when nothing is left: anything else has the node fenced";
+    pub(super) const STOP_PROMOTED: &str =
+        "let the stop demote by itself, so that it works when there was no time to demote";
     pub(super) const STOP_TWICE: &str =
         "let the stop return 0 for what is stopped: anything else has the node fenced";
     pub(super) const TWICE: &str = "let it return 0 for what is so already: managers repeat orders";
@@ -195,7 +197,9 @@ impl<'a> Bench<'a> {
                 self.step("demote", Try::Demote, Success, remedy::PROMOTED).await;
                 self.step("monitor after demote", monitor, Success, remedy::PROMOTED).await;
                 self.step("demote while unpromoted", Try::Demote, Success, remedy::TWICE).await;
-                self.step("promote again", Try::Promote, Success, remedy::PROMOTED).await;
+                if self.step("promote again", Try::Promote, Success, remedy::PROMOTED).await {
+                    self.stop_promoted().await;
+                }
             }
         }
         self.step("stop", Try::Stop, Success, remedy::STOP).await;
@@ -203,8 +207,26 @@ impl<'a> Bench<'a> {
         self.step("stop again", Try::Stop, Success, remedy::STOP_TWICE).await;
     }
 
+    /// A manager demotes before it stops, unless it is in a hurry.
+    async fn stop_promoted(&mut self) {
+        let (what, grade) = ("stop while promoted", (Gravity::Note, remedy::STOP_PROMOTED));
+        if !self.graded(what, Try::Stop, Outcome::Success, grade).await {
+            self.step("demote before stop", Try::Demote, Outcome::Success, remedy::TWICE).await;
+        }
+    }
+
     /// Tries one operation; whether the answer was the one that is wanted.
     async fn step(&mut self, what: &str, tried: Try, wanted: Outcome, remedy: &str) -> bool {
+        self.graded(what, tried, wanted, (Gravity::Error, remedy)).await
+    }
+
+    async fn graded(
+        &mut self,
+        what: &str,
+        tried: Try,
+        wanted: Outcome,
+        grade: (Gravity, &str),
+    ) -> bool {
         let context = self.context.clone().timeout_as(&self.metadata, tried.name());
         let began = BootClock::new().now();
         let answer = match tried {
@@ -216,7 +238,7 @@ impl<'a> Bench<'a> {
             Try::Validate => self.agent.validate(&context).await,
         };
         let took = BootClock::new().now().since(began);
-        let right = self.note(what, answer, &[wanted], (Gravity::Error, remedy), took);
+        let right = self.note(what, answer, &[wanted], grade, took);
         let advised = self.metadata.timeouts.get(tried.name());
         if let Some(advised) = advised.filter(|advised| right && took * 2 > **advised) {
             let found = format!("it took {took:.1?} of the {advised:?} that its metadata advises");

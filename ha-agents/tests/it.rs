@@ -41,6 +41,8 @@ mod standards;
 #[cfg(feature = "systemd")]
 #[path = "it/systemd.rs"]
 mod systemd;
+#[path = "it/trial.rs"]
+mod trial;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

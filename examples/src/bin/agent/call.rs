@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ha_agents::attributes::{AttributeServer, Helpers, MemoryAttributes, Membership, Published};
+use ha_agents::attributes::{AttributeServer, Helpers, Membership, MemoryAttributes, Published};
 use ha_agents::registry::Registry;
 use ha_agents::{AgentError, Check, OpContext, OpResult, ResourceAgent};
 use ha_core::driver::pause;
@@ -165,24 +165,18 @@ fn tell(operation: &str, answer: OpResult, set: &[Published], as_json: bool) -> 
             return shown;
         }
     } else {
-        let mut text = format!("{operation}: {} ({code})\n", report.outcome);
-        if let Some(raw) = report.code.filter(|raw| *raw != code) {
-            text += &format!("the agent's own code: {raw}\n");
-        }
+        let mut lines = vec![format!("{operation}: {} ({code})", report.outcome)];
+        lines.extend(report.code.filter(|raw| *raw != code).map(|raw| format!("own code: {raw}")));
         if !report.reason.is_empty() {
-            text += &format!("reason: {}\n", report.reason);
+            lines.push(format!("reason: {}", report.reason));
         }
-        for line in attribute_lines(set) {
-            text += &format!("attribute: {line}\n");
-        }
+        lines.extend(attribute_lines(set).iter().map(|line| format!("attribute: {line}")));
         if let Some(run) = report.run {
-            for (name, said) in [("output", run.output), ("errors", run.errors)] {
-                for line in said.lines() {
-                    text += &format!("{name}: {line}\n");
-                }
-            }
-            text += &format!("took: {:.1?}\n", run.duration);
+            lines.extend(run.output.lines().map(|line| format!("output: {line}")));
+            lines.extend(run.errors.lines().map(|line| format!("errors: {line}")));
+            lines.push(format!("took: {:.1?}", run.duration));
         }
+        let text = lines.join("\n") + "\n";
         let shown = cli::show(&text);
         if shown != ExitCode::SUCCESS {
             return shown;

@@ -80,7 +80,7 @@ enum Command {
 /// What `run` and `test` are given alike.
 #[derive(Debug, clap::Args)]
 struct Given {
-    /// Such as ocf:heartbeat:Dummy, lsb:nginx, nagios:check_tcp, systemd:nginx, native:process
+    /// Such as ocf:heartbeat:Dummy, lsb:nginx, systemd:nginx, native:process
     agent: String,
     /// The resource's name
     #[arg(long, value_name = "NAME", default_value = "test")]

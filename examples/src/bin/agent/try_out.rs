@@ -28,13 +28,13 @@ pub(super) async fn test(
     };
     registry.helpers(attributes.helpers());
     let agent = registry.resolve(&given.resource, &given.agent, &context.parameters).await;
-    let done = match (agent, script(&given.agent, &flags.ocf_root, Some(attributes.helpers())).await)
-    {
-        (Err(error), _) => Err(cli::chain(&error)),
-        (Ok(_), Some(Err(error))) => Err(cli::chain(&error)),
-        (Ok(_), Some(Ok(script))) => Ok(trial::run_script(&script, &context).await),
-        (Ok(agent), None) => Ok(trial::run(&*agent, &context).await),
-    };
+    let done =
+        match (agent, script(&given.agent, &flags.ocf_root, Some(attributes.helpers())).await) {
+            (Err(error), _) => Err(cli::chain(&error)),
+            (Ok(_), Some(Err(error))) => Err(cli::chain(&error)),
+            (Ok(_), Some(Ok(script))) => Ok(trial::run_script(&script, &context).await),
+            (Ok(agent), None) => Ok(trial::run(&*agent, &context).await),
+        };
     let set = attributes.end().await;
     match done {
         Ok(trial) => tell(&given.agent, &trial, &set, flags.json),
@@ -83,28 +83,28 @@ fn object(agent: &str, trial: &Trial, set: &[Published]) -> String {
 }
 
 fn lines(agent: &str, trial: &Trial, set: &[Published]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for step in &trial.steps {
         let sign = if step.is_right { "ok" } else { "!!" };
         let outcome = step.outcome.map_or_else(|| "no answer".to_owned(), |it| it.to_string());
         let took = format!("{:.1?}", step.took);
-        text += &format!("{sign}  {:36} {outcome:18} {took:>9}\n", step.what);
+        lines.push(format!("{sign}  {:36} {outcome:18} {took:>9}", step.what));
     }
     let mut findings: Vec<_> = trial.findings.iter().collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
     for finding in findings {
         let gravity = word(finding.gravity);
-        text += &format!("\n{gravity}: {}: {}\n", finding.about, finding.found);
-        text += &format!("    {}\n", finding.remedy);
+        lines.push(format!("\n{gravity}: {}: {}", finding.about, finding.found));
+        lines.push(format!("    {}", finding.remedy));
     }
-    for line in attribute_lines(set) {
-        text += &format!("attribute: {line}\n");
-    }
+    lines.extend(attribute_lines(set).iter().map(|line| format!("attribute: {line}")));
     let count = |gravity| trial.findings.iter().filter(|it| it.gravity == gravity).count();
     let [errors, warnings, notes] = [Gravity::Error, Gravity::Warning, Gravity::Note].map(count);
     let verdict = if trial.is_passed() { "passed" } else { "failed" };
-    text + &format!(
-        "\n{agent} {verdict}: {} operations, {errors} errors, {warnings} warnings, {notes} notes\n",
-        trial.steps.len()
-    )
+    let operations = trial.steps.len();
+    lines.push(format!(
+        "\n{agent} {verdict}: {operations} operations, {errors} errors, {warnings} warnings, \
+         {notes} notes\n"
+    ));
+    lines.join("\n")
 }
