@@ -69,7 +69,7 @@ fn the_real_agents_that_need_nothing_go_through_their_cycle() {
         std::fs::write(&target, "x").expect("a file");
         let delays = [("startdelay", "1"), ("stopdelay", "1"), ("mondelay", "1")];
         let sleep =
-            [("binfile", "/bin/sleep"), ("cmdline_options", "1000"), ("pidfile", pid.as_str())];
+            [("binfile", "/bin/sleep"), ("cmdline_options", "100"), ("pidfile", pid.as_str())];
         let links = [("link", link.as_str()), ("target", target.as_str())];
         let states = [("state", state.as_str())];
         for (kind, parameters) in [

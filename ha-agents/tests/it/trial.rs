@@ -90,7 +90,8 @@ fn a_real_agent_that_lies_is_found_out() {
     }
     block_on(async {
         let Some(agent) = load("heartbeat", "ipsec").await else { return };
-        let trial = trial::run_script(&agent, &with(&[("tunnel", "t1")])).await;
+        let trial =
+            trial::run_script(&agent, &with(&[("tunnel", "t1"), ("vip", "192.0.2.1")])).await;
         assert!(!trial.is_passed());
         assert!(about(&trial, Gravity::Error).contains(&"probe while stopped"), "{trial:?}");
     });
