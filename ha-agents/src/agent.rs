@@ -48,6 +48,18 @@ impl OpContext {
         self
     }
 
+    /// Sets how long it may take as the agent advises for `operation`; longer than before at most:
+    /// an agent's advice is often 20 s, which nobody has measured.
+    ///
+    /// Pacemaker passes over the advice, and gives 20 s.
+    #[must_use]
+    pub fn timeout_as(mut self, metadata: &Metadata, operation: &str) -> Self {
+        if let Some(timeout) = metadata.timeouts.get(operation) {
+            self.timeout = self.timeout.max(*timeout);
+        }
+        self
+    }
+
     /// Sets one parameter.
     #[must_use]
     pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -242,6 +254,9 @@ pub struct Metadata {
     pub parameters: Vec<Parameter>,
     /// Whether it knows promote and demote.
     pub promotable: bool,
+    /// How long it thinks that its operations (`start`, `stop`, `monitor`, `promote`, …) need at
+    /// most; see [`OpContext::timeout_as`].
+    pub timeouts: BTreeMap<String, Duration>,
 }
 
 impl Metadata {

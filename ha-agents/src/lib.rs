@@ -38,8 +38,11 @@
 //!
 //! - `ipmi`: `fence::ipmi`, management boards that speak IPMI 2.0.
 //! - `redfish`: `fence::redfish`, management boards that speak Redfish.
+//! - `attributes`: the module `attributes`, stand-ins for the programs with which agents set node
+//!   attributes and promotion scores.
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
+//! - `systemd`: the module `systemd`, units as resource agents, through D-Bus.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
 //!   `fence::FenceCommand`, `fence::Ssh`, `fence::NativeAgent` and `fence::Device`, `leftovers`,
 //!   the `registry`, and the drivers of the [`executor`], of `fence::runner` and of `fence::sbd`.
@@ -48,6 +51,10 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+#[cfg(feature = "attributes")]
+pub mod attributes;
+#[cfg(feature = "tokio")]
+pub mod command;
 mod diagnose;
 pub mod executor;
 #[cfg(feature = "tokio")]
@@ -57,10 +64,16 @@ pub mod fence;
 mod group;
 #[cfg(feature = "tokio")]
 pub mod leftovers;
+#[cfg(feature = "tokio")]
+pub mod lsb;
+#[cfg(feature = "tokio")]
+pub mod nagios;
 pub mod native;
 #[cfg(feature = "ocf")]
 pub mod ocf;
 mod outcome;
+#[cfg(feature = "tokio")]
+mod program;
 #[cfg(feature = "tokio")]
 pub mod registry;
 #[cfg(feature = "tokio")]
@@ -68,6 +81,10 @@ mod run;
 #[cfg(any(feature = "ocf", feature = "tokio"))]
 mod span;
 pub mod watchdog;
+#[cfg(feature = "systemd")]
+pub mod systemd;
+#[cfg(feature = "tokio")]
+pub mod trial;
 
 pub use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent, RunDetails,

@@ -1,6 +1,9 @@
 //! The tests of ha-agents that go through its public face, with real processes.
 #![expect(clippy::expect_used, reason = "helpers of tests, too, may end a test")]
 
+#[cfg(feature = "attributes")]
+#[path = "it/attributes.rs"]
+mod attributes;
 #[path = "it/device.rs"]
 mod device;
 #[path = "it/executor.rs"]
@@ -30,8 +33,12 @@ mod mount;
 mod native;
 #[path = "it/ocf.rs"]
 mod ocf;
+#[path = "it/ocf_network.rs"]
+mod ocf_network;
 #[path = "it/ocf_real.rs"]
 mod ocf_real;
+#[path = "it/ocf_servers.rs"]
+mod ocf_servers;
 #[path = "it/outcome.rs"]
 mod outcome;
 #[path = "it/process.rs"]
@@ -52,6 +59,13 @@ mod topology;
 mod watchdog;
 #[path = "it/ssh.rs"]
 mod ssh;
+#[path = "it/standards.rs"]
+mod standards;
+#[cfg(feature = "systemd")]
+#[path = "it/systemd.rs"]
+mod systemd;
+#[path = "it/trial.rs"]
+mod trial;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

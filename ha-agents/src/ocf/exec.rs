@@ -11,9 +11,13 @@ use ha_core::config::ConfigError;
 use ha_core::id::ResourceName;
 
 use super::metadata::{AgentMetadata, MetadataError};
-use super::script::{Script, refusal};
+use super::script::Script;
 use crate::agent::{Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
+#[cfg(feature = "attributes")]
+use crate::attributes::Helpers;
+use crate::lsb::is_name;
 use crate::outcome::Outcome;
+use crate::program::refusal;
 use crate::run::{Ended, Guard, run};
 
 /// Runs an OCF resource agent: `$OCF_ROOT/resource.d/PROVIDER/TYPE`.
@@ -34,10 +38,10 @@ use crate::run::{Ended, Guard, run};
 /// - When this program dies during an operation, even by SIGKILL, the agent's process group is
 ///   killed, as that of a native process is; but a monitor or validation, which changes nothing.
 ///
-/// Promotion scores are set by agents with Pacemaker's programs (`crm_attribute`, `attrd_updater`);
-/// where these are not installed `ocf:pacemaker:Stateful` goes on without, agents that read
-/// scores or node attributes fail. `HA_SBIN_DIR` in [`env`](OcfBuilder::env) names a directory
-/// with other programs of these names.
+/// Promotion scores and node attributes are set by agents with Pacemaker's programs
+/// (`crm_attribute`, `attrd_updater`). With the feature `attributes` stand-ins of these names ask
+/// this program: `OcfBuilder::helpers`. Without them `ocf:pacemaker:Stateful` goes on, but agents
+/// that read scores or attributes fail.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -151,6 +155,14 @@ impl OcfBuilder {
         self
     }
 
+    /// Lets the agent's `attrd_updater`, `crm_attribute` and so on be these stand-ins. Default: the
+    /// programs that are on `PATH`, if there are some.
+    #[cfg(feature = "attributes")]
+    pub fn helpers(mut self, helpers: &Helpers) -> Self {
+        self.script.helpers = Some(helpers.clone());
+        self
+    }
+
     /// Sets how long an operation whose time is up has between SIGTERM and SIGKILL. Default: 2 s;
     /// Pacemaker kills at once.
     pub const fn grace(mut self, grace: Duration) -> Self {
@@ -218,6 +230,8 @@ impl Ocf {
                 kind: kind.into(),
                 env: BTreeMap::new(),
                 grace: Duration::from_secs(2),
+                #[cfg(feature = "attributes")]
+                helpers: None,
             },
             timeout: Duration::from_secs(30),
         }
@@ -236,6 +250,20 @@ impl Ocf {
     /// As [`AgentMetadata::check`].
     pub fn check(&self, given: &BTreeMap<String, String>) -> Result<Vec<String>, ConfigError> {
         self.metadata.check(given)
+    }
+
+    /// Runs any action of the script, such as `status` or one that the standard does not have, and
+    /// does not check the parameters before: what the script itself says of them is the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`ResourceAgent::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop kills the script.
+    pub async fn run_action(&self, action: &str, context: &OpContext) -> OpResult {
+        self.script.act("run", action, context, None).await
     }
 
     async fn act(&self, what: &'static str, action: &str, context: &OpContext) -> OpResult {
@@ -259,12 +287,6 @@ impl fmt::Display for Ocf {
 
 fn name(script: &Script) -> String {
     format!("ocf:{}:{}", script.provider, script.kind)
-}
-
-/// A name that is one part of a path and nothing else.
-fn is_name(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)
 }
 
 #[async_trait]

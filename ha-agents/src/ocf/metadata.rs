@@ -7,7 +7,7 @@ use ha_core::config::{ConfigError, Problems};
 use ha_core::role::Role;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use crate::agent::{Metadata, Parameter};
+use crate::agent::{Check, Metadata, Parameter};
 use crate::span;
 
 /// The largest metadata that is read, in bytes; the largest known agent's has 60 KiB.
@@ -188,6 +188,24 @@ impl AgentMetadata {
         of_it.filter_map(|known| known.timeout).max()
     }
 
+    fn timeouts(&self) -> BTreeMap<String, Duration> {
+        let names = self.actions.iter().map(|action| &action.name);
+        names.filter_map(|name| Some((name.clone(), self.timeout(name)?))).collect()
+    }
+
+    /// How long the agent thinks that this monitor needs at most: of its monitors for the role the
+    /// one of the nearest lower depth, as the agent chooses, else any monitor.
+    #[must_use]
+    pub fn monitor_timeout(&self, check: Check) -> Option<Duration> {
+        let monitors = self.actions.iter().filter(|action| action.name == "monitor");
+        let fits = |action: &&ActionMetadata| {
+            action.depth.unwrap_or_default() <= check.depth
+                && (action.role.is_none() || action.role == check.role)
+        };
+        let nearest = monitors.filter(fits).max_by_key(|it| (it.role, it.depth));
+        nearest.and_then(|action| action.timeout).or_else(|| self.timeout("monitor"))
+    }
+
     /// Checks what is given to the agent; returns what is allowed but doubtful, a line each:
     /// unknown and deprecated parameters, values that are not of their type.
     ///
@@ -217,30 +235,6 @@ impl AgentMetadata {
         problems.into_result(doubts.collect())
     }
 
-    /// As [`check`](Self::check), but a parameter that is neither known nor among `others` is an
-    /// error, too: it is a misspelt one.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn check_strictly(
-        &self,
-        given: &BTreeMap<String, String>,
-        others: &[&str],
-    ) -> Result<Vec<String>, ConfigError> {
-        let known = given.iter().filter(|(name, _)| self.parameter(name).is_some());
-        let known: BTreeMap<_, _> = known.map(|(n, v)| (n.clone(), v.clone())).collect();
-        let mut problems = Problems::new();
-        let doubts = self.check(&known).unwrap_or_else(|error| {
-            problems.absorb(error);
-            Vec::new()
-        });
-        let strange = given.keys().filter(|name| !known.contains_key(*name));
-        for name in strange.filter(|name| !others.contains(&name.as_str())) {
-            let names: Vec<&str> = self.parameters.iter().map(|p| p.name.as_str()).collect();
-            let allowed = format!("it is unknown to the agent, which has: {}", names.join(", "));
-            problems.add(name, "(given)", allowed);
-        }
-        problems.into_result(doubts)
-    }
-
     /// The short form, as all agents have it.
     #[must_use]
     pub fn brief(&self) -> Metadata {
@@ -255,13 +249,16 @@ impl AgentMetadata {
         Metadata {
             parameters: parameters.collect(),
             promotable: self.knows("promote") && self.knows("demote"),
+            timeouts: self.timeouts(),
             ..Metadata::new(&self.name, &self.summary)
         }
     }
 }
 
 impl ParameterMetadata {
-    fn must_be_given(&self) -> bool {
+    /// Whether the agent cannot do without it: required, and neither deprecated nor with a default.
+    #[must_use]
+    pub fn must_be_given(&self) -> bool {
         let default = self.default.as_deref().unwrap_or_default();
         self.required && default.is_empty() && !self.deprecated
     }

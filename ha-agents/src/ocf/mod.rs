@@ -8,9 +8,11 @@ mod exec;
 mod metadata;
 #[cfg(feature = "tokio")]
 mod script;
+mod values;
 
 #[cfg(feature = "tokio")]
 pub use self::exec::{Ocf, OcfBuilder, OcfError};
 pub use self::metadata::{
     ActionMetadata, AgentMetadata, MAX_METADATA, MetadataError, ParameterMetadata,
 };
+pub use self::values::{ParameterChange, ParameterType, ParameterValue};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,16 +9,16 @@ use std::time::Duration;
 use ha_core::id::ResourceName;
 use tokio::process::Command;
 
-use crate::agent::{AgentError, OpContext, OpResult, Report, RunDetails};
+use crate::agent::{OpContext, OpResult, Report, RunDetails};
+#[cfg(feature = "attributes")]
+use crate::attributes::Helpers;
 use crate::leftovers;
 use crate::outcome::Outcome;
-use crate::run::{Ended, Guard, run};
+use crate::program::{self, Call, Manner, PATH};
+use crate::run::Guard;
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The marker of the standard, before the reason on standard error.
 const REASON: &str = "ocf-exit-reason:";
-/// How many characters of a reason are kept.
-const MAX_REASON: usize = 500;
 
 /// A script on disk.
 #[derive(Debug)]
@@ -29,6 +28,8 @@ pub(super) struct Script {
     pub(super) kind: String,
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) grace: Duration,
+    #[cfg(feature = "attributes")]
+    pub(super) helpers: Option<Helpers>,
 }
 
 impl Script {
@@ -54,8 +55,15 @@ impl Script {
             .env("OCF_OUTPUT_FORMAT", "text")
             // Words of the agent's own library go to standard error, which we keep.
             .env("HA_LOGFACILITY", "none")
-            .current_dir("/")
-            .envs(&self.env);
+            .current_dir("/");
+        #[cfg(feature = "attributes")]
+        if let Some(helpers) = &self.helpers {
+            let mut path = helpers.programs().as_os_str().to_owned();
+            path.push(":");
+            path.push(PATH);
+            command.env("PATH", path).envs(helpers.environment());
+        }
+        command.envs(&self.env);
         command
     }
 
@@ -75,7 +83,6 @@ impl Script {
             }
             command.env(name, value);
         }
-        leftovers::mark(&mut command, context);
         if let Some(depth) = depth {
             command.env("OCF_CHECK_LEVEL", depth.to_string());
         }
@@ -83,35 +90,12 @@ impl Script {
             "monitor" | "validate-all" => Guard::Nobody,
             _ => Guard::Warden,
         };
-        match run(command, context.timeout, self.grace, guard).await {
-            Ok(Ended::Exited(status, details)) => Ok(answer(status, details)),
-            Ok(Ended::TimedOut(diagnosis)) => Err(AgentError::TimedOut {
-                resource: context.resource.clone(),
-                what,
-                limit: context.timeout,
-                diagnosis: Some(Box::new(diagnosis)),
-            }),
-            Err(error) => match refusal(&error) {
-                Some(outcome) => {
-                    let path = self.path();
-                    let reason = format!("cannot execute {}: {error}", path.display());
-                    Ok(Report::new(outcome, reason))
-                }
-                None => {
-                    Err(AgentError::Io { resource: context.resource.clone(), what, source: error })
-                }
-            },
-        }
+        let manner = Manner { what, grace: self.grace, guard };
+        Ok(match program::call(command, &self.path(), manner, context).await? {
+            Call::Exited(status, details) => answer(status, details),
+            Call::Refused(report) => report,
+        })
     }
-}
-
-/// What the standard calls a script that cannot be executed; `None`: another trouble.
-pub(super) fn refusal(error: &io::Error) -> Option<Outcome> {
-    let kind = error.kind();
-    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
-        return Some(Outcome::NotInstalled);
-    }
-    (kind == io::ErrorKind::PermissionDenied).then_some(Outcome::NoPermission)
 }
 
 /// The parameters and meta attributes, as the standard and Pacemaker name them.
@@ -135,10 +119,8 @@ fn variables(action: &str, context: &OpContext) -> BTreeMap<String, String> {
 
 fn answer(status: ExitStatus, details: RunDetails) -> Report {
     let outcome = status.code().map_or(Outcome::GenericError, Outcome::from_code);
-    let mut report = Report::new(outcome, reason(outcome, status, &details));
-    report.code = status.code();
-    report.run = Some(Box::new(details));
-    report
+    let reason = reason(outcome, status, &details);
+    program::report(outcome, &reason, status, details)
 }
 
 /// The agent's reason; for a failure without one its last words, and at least how it ended.
@@ -147,13 +129,12 @@ fn reason(outcome: Outcome, status: ExitStatus, details: &RunDetails) -> String 
     let given = lines().find_map(|line| line.split_once(REASON)).map(|(_, reason)| reason.trim());
     let given = given.filter(|reason| !reason.is_empty());
     let fine = matches!(outcome, Outcome::Success | Outcome::NotRunning | Outcome::RunningPromoted);
-    let reason = match given {
+    match given {
         Some(reason) => reason.to_owned(),
-        None if fine => return String::new(),
+        None if fine => String::new(),
         None => match lines().find(|line| !line.is_empty()) {
             Some(words) => format!("{status}: {words}"),
             None => status.to_string(),
         },
-    };
-    reason.chars().take(MAX_REASON).collect()
+    }
 }

@@ -2,6 +2,7 @@
 
 mod native;
 mod parameters;
+mod standard;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,9 @@ use ha_core::id::ResourceName;
 
 pub use self::parameters::Parameters;
 use crate::agent::ResourceAgent;
+#[cfg(feature = "attributes")]
+use crate::attributes::Helpers;
+use crate::lsb::{self, Lsb, LsbError};
 #[cfg(feature = "ocf")]
 use crate::ocf::{Ocf, OcfError};
 use crate::outcome::Outcome;
@@ -33,7 +37,11 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 /// |---|---|---|
 /// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`) |
 /// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders`, `exclusive` |
+/// | `native:command` | [`Commands`](crate::command::Commands) | `start`, `stop`, `check` (words as of `args`), `ocf_codes`, `env.NAME` |
 /// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
+/// | `lsb:NAME` | [`Lsb`], `/etc/init.d/NAME` | none |
+/// | `nagios:NAME` | [`Nagios`](crate::nagios::Nagios), `/usr/lib/nagios/plugins/NAME` | its long options |
+/// | `systemd:NAME` | `Unit`, a unit of systemd (feature `systemd`) | none |
 /// | `ocf:PROVIDER:TYPE` | `Ocf` (feature `ocf`) | those of its metadata |
 ///
 /// and what [`register`](Self::register) adds. Pacemaker writes `ocf:heartbeat:IPaddr2` likewise.
@@ -61,10 +69,43 @@ pub struct Registry {
     ocf: OcfAgents,
 }
 
+/// A resource as a configuration has it.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "the three things that a registry asks for")]
+pub struct Definition<'a> {
+    /// Its name.
+    pub resource: &'a ResourceName,
+    /// Its agent.
+    pub agent: &'a str,
+    /// Its parameters.
+    pub parameters: &'a BTreeMap<String, String>,
+}
+
 /// A resource cannot have the agent, or not with these parameters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
+    /// This node has no such init script.
+    #[error("cannot run {resource}: its init script cannot be used; see the cause")]
+    Lsb {
+        /// The resource.
+        resource: ResourceName,
+        /// Why.
+        #[source]
+        source: LsbError,
+    },
+    /// Resources are the same where they must differ.
+    #[cfg(feature = "ocf")]
+    #[error(
+        "cannot use agent {agent} for these resources together: they have the same value where they must differ; see the cause"
+    )]
+    NotUnique {
+        /// Their agent.
+        agent: String,
+        /// Each pair, with the parameters.
+        #[source]
+        source: ConfigError,
+    },
     /// This node cannot run the script.
     #[cfg(feature = "ocf")]
     #[error("cannot use agent {agent} for {resource}: this node cannot run it; see the cause")]
@@ -107,10 +148,13 @@ pub enum RegistryError {
 impl RegistryError {
     /// What a probe of the resource would answer.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         match self {
+            Self::Lsb { source, .. } => source.outcome(),
             #[cfg(feature = "ocf")]
             Self::Ocf { source, .. } => source.outcome(),
+            #[cfg(feature = "ocf")]
+            Self::NotUnique { .. } => Outcome::NotConfigured,
             Self::Parameters { .. } => Outcome::NotConfigured,
             Self::UnknownAgent { .. } => Outcome::NotInstalled,
         }
@@ -124,10 +168,16 @@ impl Registry {
         let mut registry = Self {
             factories: BTreeMap::new(),
             #[cfg(feature = "ocf")]
-            ocf: OcfAgents { root: PathBuf::from("/usr/lib/ocf"), loaded: Mutex::default() },
+            ocf: OcfAgents {
+                root: PathBuf::from("/usr/lib/ocf"),
+                #[cfg(feature = "attributes")]
+                helpers: None,
+                loaded: Mutex::default(),
+            },
         };
         registry.register("native:process", |_, given| native::process(given));
         registry.register("native:mount", |_, given| native::mount(given));
+        registry.register("native:command", |_, given| standard::command(given));
         registry.register("native:dummy", |_, given| native::dummy(given));
         registry
     }
@@ -135,7 +185,16 @@ impl Registry {
     /// Sets `OCF_ROOT`, in whose `resource.d` the scripts are. Default: `/usr/lib/ocf`.
     #[cfg(feature = "ocf")]
     pub fn ocf_root(&mut self, root: impl Into<PathBuf>) {
-        self.ocf = OcfAgents { root: root.into(), loaded: Mutex::default() };
+        self.ocf.root = root.into();
+        self.ocf.loaded = Mutex::default();
+    }
+
+    /// Lets the scripts' `attrd_updater`, `crm_attribute` and so on be these stand-ins. Default:
+    /// the programs that are on `PATH`, if there are some.
+    #[cfg(feature = "attributes")]
+    pub fn helpers(&mut self, helpers: &Helpers) {
+        self.ocf.helpers = Some(helpers.clone());
+        self.ocf.loaded = Mutex::default();
     }
 
     /// Adds an agent, or replaces the one of that name. The factory is called for a
@@ -161,6 +220,22 @@ impl Registry {
         self.factories.keys().map(String::as_str)
     }
 
+    /// All agents that this node has, by name: those of [`names`](Self::names), and the scripts and
+    /// plugins that are installed; not the units of systemd.
+    #[must_use]
+    pub fn installed(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.names().map(str::to_owned).collect();
+        names.extend(standard::installed());
+        #[cfg(feature = "ocf")]
+        for provider in standard::files(&self.ocf.root.join("resource.d"), true) {
+            let folder = self.ocf.root.join("resource.d").join(&provider);
+            let kinds = standard::files(&folder, false).into_iter();
+            names.extend(kinds.map(|kind| format!("ocf:{provider}:{kind}")));
+        }
+        names.sort_unstable();
+        names
+    }
+
     /// The agent for `resource`. A native one is new, and does nothing until it is told to; a
     /// script is shared by all resources of its type, as its parameters come with each operation.
     ///
@@ -182,8 +257,8 @@ impl Registry {
     }
 
     /// Whether [`resolve`](Self::resolve) would succeed on this node; touches nothing. Returns
-    /// what is allowed but doubtful, a line each: deprecated parameters of scripts, and values
-    /// that are not of the type in the metadata, which scripts often take all the same.
+    /// what is allowed but doubtful, a line each: deprecated parameters of scripts. A value that
+    /// is not of its type in the metadata is an error, also where the script would take it.
     ///
     /// # Errors
     ///
@@ -201,6 +276,46 @@ impl Registry {
         Ok(self.find(resource, agent, parameters).await?.1)
     }
 
+    /// Checks all resources of a configuration: each as [`check`](Self::check) does, and that
+    /// those of one script differ where its metadata says that they must
+    /// ([`AgentMetadata::check_unique`](crate::ocf::AgentMetadata::check_unique)).
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`resolve`](Self::resolve).
+    #[cfg(feature = "ocf")]
+    pub async fn check_all(
+        &self,
+        resources: &[Definition<'_>],
+    ) -> Result<Vec<String>, Vec<RegistryError>> {
+        let (mut doubts, mut errors, mut scripts) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for Definition { resource, agent, parameters } in resources {
+            match self.check(resource, agent, parameters).await {
+                Ok(more) => {
+                    doubts.extend(more.into_iter().map(|doubt| format!("{resource}: {doubt}")));
+                }
+                Err(error) => errors.push(error),
+            }
+            if agent.starts_with("ocf:") {
+                scripts.entry(*agent).or_insert_with(Vec::new).push((*resource, *parameters));
+            }
+        }
+        for (agent, resources) in scripts {
+            let name = agent.strip_prefix("ocf:").and_then(|name| name.split_once(':'));
+            let Some((provider, kind)) = name else { continue };
+            // One that cannot be loaded was told above.
+            let Ok(loaded) = self.ocf.load(provider, kind).await else { continue };
+            if let Err(source) = loaded.agent_metadata().check_unique(&resources) {
+                errors.push(RegistryError::NotUnique { agent: agent.to_owned(), source });
+            }
+        }
+        if errors.is_empty() { Ok(doubts) } else { Err(errors) }
+    }
+
     #[cfg_attr(not(feature = "ocf"), expect(clippy::unused_async, reason = "scripts answer late"))]
     async fn find(
         &self,
@@ -215,6 +330,19 @@ impl Registry {
         if let Some(factory) = self.factories.get(agent) {
             return Ok((factory(resource, parameters).map_err(wrong)?, Vec::new()));
         }
+        if let Some(name) = agent.strip_prefix("nagios:").filter(|name| lsb::is_name(name)) {
+            return Ok((standard::nagios(name), Vec::new()));
+        }
+        #[cfg(feature = "systemd")]
+        if let Some(name) = agent.strip_prefix("systemd:") {
+            return Ok((standard::systemd(name, parameters).map_err(wrong)?, Vec::new()));
+        }
+        if let Some(name) = agent.strip_prefix("lsb:") {
+            let script = Lsb::load(name)
+                .map_err(|source| RegistryError::Lsb { resource: resource.clone(), source })?;
+            let script: Arc<dyn ResourceAgent> = Arc::new(script);
+            return Ok((Parameters::new(parameters).finish(script).map_err(wrong)?, Vec::new()));
+        }
         #[cfg(feature = "ocf")]
         if let Some((provider, kind)) = agent.strip_prefix("ocf:").and_then(|s| s.split_once(':')) {
             let loaded = self.ocf.load(provider, kind).await.map_err(|source| {
@@ -226,6 +354,10 @@ impl Registry {
             return Ok((loaded, doubts));
         }
         let mut known: Vec<&str> = self.names().collect();
+        known.extend(["lsb:NAME", "nagios:NAME"]);
+        if cfg!(feature = "systemd") {
+            known.push("systemd:NAME");
+        }
         if cfg!(feature = "ocf") {
             known.push("ocf:PROVIDER:TYPE");
         }
@@ -255,6 +387,8 @@ const EVERY_SCRIPT: [&str; 2] = ["trace_ra", "trace_file"];
 #[derive(Debug)]
 struct OcfAgents {
     root: PathBuf,
+    #[cfg(feature = "attributes")]
+    helpers: Option<Helpers>,
     loaded: Mutex<BTreeMap<String, Loaded>>,
 }
 
@@ -278,7 +412,13 @@ impl OcfAgents {
         if let Some(known) = known.filter(|known| changed.is_some() && known.changed == changed) {
             return Ok(known.agent);
         }
-        let agent = Arc::new(Ocf::builder(provider, kind).root(&self.root).load().await?);
+        let builder = Ocf::builder(provider, kind).root(&self.root);
+        #[cfg(feature = "attributes")]
+        let builder = match &self.helpers {
+            Some(helpers) => builder.helpers(helpers),
+            None => builder,
+        };
+        let agent = Arc::new(builder.load().await?);
         let entry = Loaded { agent: Arc::clone(&agent), changed };
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
         Ok(agent)

@@ -18,7 +18,7 @@ const INSIDE: &str = "HA_AGENTS_TEST_MOUNT";
 const LONG: Duration = Duration::from_mins(1);
 
 /// Runs the test again as a process of a host, whose mounts end with it.
-fn on_a_host(test: impl AsyncFnOnce(&Path)) {
+pub(super) fn on_a_host(test: impl AsyncFnOnce(&Path)) {
     if std::env::var_os(INSIDE).is_some() {
         let dir = tempfile::tempdir().expect("a directory");
         return block_on(test(dir.path()));

@@ -157,7 +157,7 @@ fn what_is_late_is_looked_at_ended_and_unknown() {
         let dir = tempfile::tempdir().expect("a directory");
         // A child that ignores SIGTERM in a group of its own, a daemon in a session of its own.
         let body = r#"
-            setsid -f sh -c 'echo $$ > "$1/daemon"; exec sleep 1000' x "$dir" >/dev/null 2>&1
+            setsid -f sh -c 'echo $$ > "$1/daemon"; exec sleep 120' x "$dir" >/dev/null 2>&1
             trap '' TERM
             bash -c 'set -m; sleep 1000 & echo $! > "$1/stray"; wait' x "$dir" &
             wait"#;
@@ -191,7 +191,7 @@ fn what_is_late_is_looked_at_ended_and_unknown() {
 fn what_an_agent_leaves_running_stays_and_does_not_keep_its_answer() {
     block_on(async {
         let dir = tempfile::tempdir().expect("a directory");
-        script(dir.path(), "leaves", r#"sleep 1000 & echo $! > "$dir/child"; echo up"#);
+        script(dir.path(), "leaves", r#"sleep 120 & echo $! > "$dir/child"; echo up"#);
         let agent = load(dir.path(), "leaves").await;
         let report = agent.start(&context().parameter("file", "x")).await.expect("an answer");
         assert_eq!(report.outcome, Outcome::Success);

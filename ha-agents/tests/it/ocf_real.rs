@@ -1,14 +1,15 @@
 //! Debian's real agents; each test is skipped by name where its agent is not installed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ha_agents::ocf::Ocf;
 use ha_agents::{Check, OpContext, ResourceAgent};
 use ha_lab::Lab;
 
-use super::{block_on, context};
+use super::{block_on, context, runs};
 
-async fn load(provider: &str, kind: &str) -> Option<Ocf> {
+pub(super) async fn load(provider: &str, kind: &str) -> Option<Ocf> {
     if !Path::new("/usr/lib/ocf/resource.d").join(provider).join(kind).exists() {
         ha_lab::skip(format_args!(
             "ocf:{provider}:{kind} is not here; install it (Debian: resource-agents, pacemaker-resource-agents)"
@@ -19,12 +20,14 @@ async fn load(provider: &str, kind: &str) -> Option<Ocf> {
 }
 
 /// Runs operations, named by letters as in tables of agents, and returns their codes.
-async fn cycle(agent: &Ocf, context: &OpContext, operations: &str) -> String {
+pub(super) async fn cycle(agent: &Ocf, context: &OpContext, operations: &str) -> String {
     let mut told = Vec::new();
     for letter in operations.chars() {
         let report = match letter {
             'V' => agent.validate(context).await,
             'M' => agent.monitor(context, Check::PROBE).await,
+            'm' => agent.monitor(context, Check { depth: 10, ..Check::STARTED }).await,
+            'W' => agent.monitor(context, Check { depth: 20, ..Check::STARTED }).await,
             'S' => agent.start(context).await,
             'P' => agent.promote(context).await,
             'D' => agent.demote(context).await,
@@ -47,6 +50,55 @@ fn the_real_dummies_start_and_stop() {
             let told = cycle(&agent, &context, "VMSMSXMX").await;
             assert_eq!(told, "V0 M7 S0 M0 S0 X0 M7 X0", "{provider}");
             assert_eq!(agent.metadata().name, "Dummy");
+        }
+    });
+}
+
+/// The parameters of a resource.
+pub(super) fn with(parameters: &[(&str, &str)]) -> OpContext {
+    let begin = context().timeout(Duration::from_mins(1));
+    parameters.iter().fold(begin, |context, (name, value)| context.parameter(*name, *value))
+}
+
+#[test]
+fn the_real_agents_that_need_nothing_go_through_their_cycle() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (state, pid, link, target) = (path("state"), path("pid"), path("link"), path("target"));
+        std::fs::write(&target, "x").expect("a file");
+        let delays = [("startdelay", "1"), ("stopdelay", "1"), ("mondelay", "1")];
+        let sleep =
+            [("binfile", "/bin/sleep"), ("cmdline_options", "100"), ("pidfile", pid.as_str())];
+        let links = [("link", link.as_str()), ("target", target.as_str())];
+        let states = [("state", state.as_str())];
+        for (kind, parameters) in [
+            ("dummypy", &states[..]),
+            ("Stateful", &states),
+            ("Delay", &delays),
+            ("anything", &sleep),
+            ("symlink", &links),
+        ] {
+            let Some(agent) = load("heartbeat", kind).await else { return };
+            let context = with(parameters);
+            let told = cycle(&agent, &context, "VMSMSXMX").await;
+            assert_eq!(told, "V0 M7 S0 M0 S0 X0 M7 X0", "{kind}");
+            let told = cycle(&agent, &context, "S").await;
+            assert_eq!(told, "S0", "{kind}");
+            match kind {
+                "anything" => {
+                    let id = std::fs::read_to_string(&pid).expect("a pid file");
+                    assert!(runs(id.trim()));
+                    assert_eq!(cycle(&agent, &context, "X").await, "X0");
+                    assert!(!runs(id.trim()));
+                }
+                "symlink" => {
+                    assert_eq!(std::fs::read_link(&link).expect("a link"), Path::new(&target));
+                    assert_eq!(cycle(&agent, &context, "X").await, "X0");
+                    assert!(!Path::new(&link).exists());
+                }
+                _ => assert_eq!(cycle(&agent, &context, "X").await, "X0", "{kind}"),
+            }
         }
     });
 }

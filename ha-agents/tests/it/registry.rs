@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use ha_agents::native::Dummy;
-use ha_agents::registry::{Parameters, Registry};
+use ha_agents::registry::{Definition, Parameters, Registry};
 use ha_agents::{Check, Outcome, ResourceAgent};
 use ha_core::config::ConfigError;
 use ha_core::id::ResourceName;
@@ -110,7 +110,9 @@ const SCRIPT: &str = r#"#!/bin/sh
 case $1 in
 meta-data) cat <<'END'
 <resource-agent name="disk"><version>1.1</version><parameters>
-<parameter name="device" required="1"><content type="string"/></parameter>
+<parameter name="device" required="1" unique="1"><content type="string"/></parameter>
+<parameter name="bytes"><deprecated><replaced-with name="size"/></deprecated>
+<content type="string"/></parameter>
 <parameter name="size"><content type="integer"/></parameter>
 </parameters><actions><action name="start"/></actions></resource-agent>
 END
@@ -131,10 +133,10 @@ fn scripts_are_found_checked_and_told_their_token() {
         registry.ocf_root(root.path());
 
         let wrong = given([("sise", "10"), ("size", "x")]);
-        assert_eq!(problems(&registry, "ocf:test:disk", &wrong).await, "device sise");
-        let right = given([("device", "/dev/x"), ("size", "x"), ("trace_ra", "1")]);
+        assert_eq!(problems(&registry, "ocf:test:disk", &wrong).await, "size device sise");
+        let right = given([("device", "/dev/x"), ("size", "1"), ("bytes", "8"), ("trace_ra", "1")]);
         let doubts = registry.check(&r1(), "ocf:test:disk", &right).await.expect("right");
-        assert!(doubts.len() == 1 && doubts[0].contains("size"), "{doubts:?}");
+        assert_eq!(doubts, ["parameter bytes is deprecated; use size instead"]);
         let agent = registry.resolve(&r1(), "ocf:test:disk", &right).await.expect("made");
         let asked = std::fs::read_to_string(folder.join("asked")).expect("asked");
         assert_eq!(asked.lines().count(), 1, "asked once for all resources");
@@ -151,5 +153,37 @@ fn scripts_are_found_checked_and_told_their_token() {
         let text = format!("{missing}: {}", missing.source().expect("a cause"));
         assert!(text.contains("r1") && text.contains("ocf:test:tape"), "{text}");
         assert!(text.contains("is not there; install it"), "{text}");
+    });
+}
+
+#[test]
+fn resources_of_one_agent_differ_where_they_must() {
+    block_on(async {
+        let root = tempfile::tempdir().expect("a directory");
+        let folder = root.path().join("resource.d/test");
+        std::fs::create_dir_all(&folder).expect("made");
+        executable(&folder.join("disk"), SCRIPT);
+        let mut registry = Registry::new();
+        registry.ocf_root(root.path());
+        let [a, b, c] = ["a", "b", "c"].map(|name| name.parse().expect("a name"));
+        let (one, other) = (given([("device", "/dev/x")]), given([("device", "/dev/y")]));
+        let nothing = given([]);
+        let disk = "ocf:test:disk";
+        let definition = |resource, agent, parameters| Definition { resource, agent, parameters };
+        let fine = [definition(&a, disk, &one), definition(&b, disk, &other)];
+        assert_eq!(registry.check_all(&fine).await.expect("right"), Vec::<String>::new());
+        let wrong = [
+            definition(&a, disk, &one),
+            definition(&b, disk, &one),
+            definition(&c, "native:process", &nothing),
+        ];
+        let errors = registry.check_all(&wrong).await.expect_err("wrong");
+        let told: Vec<String> = errors
+            .iter()
+            .map(|error| format!("{error}: {}", error.source().expect("a cause")))
+            .collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("for c") && told[0].contains("program"), "{told:?}");
+        assert!(told[1].contains("device: (the same in a and b)"), "{told:?}");
     });
 }
