@@ -36,6 +36,7 @@
 //!
 //! # Features
 //!
+//! - `metrics`: what the executor does, told to the `metrics` facade (`executor::metrics`).
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
 //! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,

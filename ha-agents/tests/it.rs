@@ -7,6 +7,8 @@ mod device;
 mod executor;
 #[path = "it/executor_laws.rs"]
 mod executor_laws;
+#[path = "it/executor_rules.rs"]
+mod executor_rules;
 #[path = "it/fence.rs"]
 mod fence;
 #[path = "it/leftovers.rs"]
