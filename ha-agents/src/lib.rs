@@ -60,6 +60,7 @@ pub mod ocf;
 mod outcome;
 #[cfg(feature = "tokio")]
 pub mod registry;
+pub mod restart;
 #[cfg(feature = "tokio")]
 mod run;
 #[cfg(any(feature = "ocf", feature = "tokio"))]

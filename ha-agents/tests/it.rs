@@ -27,6 +27,8 @@ mod ocf_real;
 mod outcome;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/process_ready.rs"]
+mod process_ready;
 #[path = "it/real_stack.rs"]
 mod real_stack;
 #[path = "it/registry.rs"]

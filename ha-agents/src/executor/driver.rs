@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::config::Limits;
 use super::effects::{Input, Output};
+use super::event::Event;
 use super::machine::Executor;
 use super::order::{Action, Answer, Order};
 use super::throttle::Load;
@@ -292,7 +293,7 @@ impl Service {
 impl Service {
     fn perform(&mut self, output: Output, full: bool) {
         match output {
-            Output::Run(order) => self.work.begin(&self.agents, order),
+            Output::Run(order) => self.work.begin(&self.agents, order, self.stage.clone()),
             Output::Event(event) => {
                 #[cfg(feature = "metrics")]
                 super::metrics::count(&event);
@@ -331,7 +332,7 @@ impl std::fmt::Debug for Command {
 }
 
 impl Work {
-    fn begin(&mut self, agents: &Agents, order: Order) {
+    fn begin(&mut self, agents: &Agents, order: Order, stage: Stage) {
         let agent = find(agents, order.resource());
         let end = End { op: order.op(), answer: None, done: self.done.clone() };
         if order.action == Action::Stop
@@ -342,7 +343,7 @@ impl Work {
         self.tasks.spawn(async move {
             let limit = order.context.timeout.saturating_add(OVERRUN);
             let answer = tokio::select! { biased;
-                answer = carry_out(agent, order.action, &order.context) => answer,
+                answer = carry_out(agent, order.action, &order.context, &stage) => answer,
                 _late = pause(limit) => Answer::NoAnswer {
                     effect: Effect::Unknown,
                     reason: format!("its agent did not keep to its own limit for {OVERRUN:?}"),
@@ -403,6 +404,7 @@ async fn carry_out(
     agent: Option<Arc<dyn ResourceAgent>>,
     action: Action,
     context: &OpContext,
+    stage: &Stage,
 ) -> Answer {
     let Some(agent) = agent else {
         let reason = AgentError::NoAgent { resource: context.resource.clone() }.to_string();
@@ -420,5 +422,9 @@ async fn carry_out(
         Action::Stop => agent.stop(context).await,
         Action::Validate => agent.validate(context).await,
     };
+    if let Err(AgentError::TimedOut { diagnosis: Some(diagnosis), .. }) = &result {
+        let (resource, diagnosis) = (context.resource.clone(), diagnosis.clone());
+        stage.tell(Event::Diagnosed { op: context.op, resource, diagnosis });
+    }
     result.into()
 }

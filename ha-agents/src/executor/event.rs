@@ -7,6 +7,7 @@ use ha_core::id::{OpId, ResourceName};
 use super::order::Action;
 use super::recovery::Recovery;
 use super::throttle::Pressure;
+use crate::diagnose::Diagnosis;
 use crate::outcome::Outcome;
 
 /// Something that has happened, for logs, metrics and screens; decisions are made by the results.
@@ -36,6 +37,16 @@ pub enum Event {
         outcome: Option<Outcome>,
         /// How long it took.
         took: Duration,
+    },
+    /// The time of an operation was up: what its processes were doing then, and its last words.
+    /// Comes before its end.
+    Diagnosed {
+        /// The operation.
+        op: OpId,
+        /// The resource.
+        resource: ResourceName,
+        /// The whole diagnosis; the reason in the answer has the gist.
+        diagnosis: Box<Diagnosis>,
     },
     /// An operation has failed, and this is what the failure asks for. Its policy is the meta
     /// attribute `on-fail` of the operation.

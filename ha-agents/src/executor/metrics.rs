@@ -41,6 +41,7 @@ pub(super) fn count(event: &Event) {
             counter!("ha_executor_failures_total", "resource" => resource, "action" => action, "recovery" => recovery)
                 .increment(1);
         }
+        Event::Diagnosed { .. } => {}
         Event::Forgotten { .. } => counter!("ha_executor_forgotten_total").increment(1),
         Event::Pressure { pressure } => {
             let step = match pressure {

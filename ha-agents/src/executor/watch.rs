@@ -42,7 +42,7 @@ impl Events {
 }
 
 /// Where events go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Stage(Sender<Event>);
 
 /// Where readers come from; does not keep the events open.

@@ -159,6 +159,7 @@ fn what_is_late_is_looked_at_ended_and_unknown() {
         let body = r#"
             setsid -f sh -c 'echo $$ > "$1/daemon"; exec sleep 1000' x "$dir" >/dev/null 2>&1
             trap '' TERM
+            echo "waiting for the moon"; echo "it is late" >&2
             bash -c 'set -m; sleep 1000 & echo $! > "$1/stray"; wait' x "$dir" &
             wait"#;
         script(dir.path(), "hangs", body);
@@ -174,10 +175,17 @@ fn what_is_late_is_looked_at_ended_and_unknown() {
         let AgentError::TimedOut { diagnosis: Some(diagnosis), .. } = &error else {
             panic!("{error}");
         };
+        assert!(error.to_string().contains(r#"last said "it is late""#), "{error}");
+        assert_eq!(diagnosis.output, ["waiting for the moon"]);
         let of_stray = diagnosis.processes.iter().find(|it| it.pid.to_string() == stray);
         assert_eq!(of_stray.expect("found").command, "sleep 1000");
         let leader = diagnosis.processes.iter().find(|it| it.pid == it.group).expect("found");
         assert!(leader.command.contains("hangs start"), "{leader:?}");
+        // Only root may see it, and not in every sandbox.
+        if fs::read_to_string("/proc/self/stack").is_ok() {
+            let waits = |name: &String| name.contains("wait");
+            assert!(leader.stack.iter().any(waits), "{leader:?}");
+        }
         while runs(&stray) {
             pause(Duration::from_millis(2)).await.expect("a timer");
         }
