@@ -11,6 +11,8 @@ mod executor_laws;
 mod executor_rules;
 #[path = "it/fence.rs"]
 mod fence;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/leftovers.rs"]
 mod leftovers;
 #[path = "it/metadata.rs"]

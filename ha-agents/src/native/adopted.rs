@@ -107,7 +107,7 @@ fn read(file: &Path) -> Option<Pid> {
     let number: i32 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
     // Neither the first process nor a group, nor ourselves.
     let own = std::process::id().cast_signed();
-    Pid::from_raw(number).filter(|_| number > 1 && number != own)
+    if number > 1 && number != own { Pid::from_raw(number) } else { None }
 }
 
 fn is_it(pid: Pid, mark: &str, program: &OsStr) -> bool {

@@ -16,21 +16,9 @@ fn sh(script: &str) -> Process {
     Process::new("/bin/sh").arg("-c").arg(script)
 }
 
-fn present(program: &str) -> bool {
-    let found = ha_lab::find_program(program).is_some();
-    assert!(
-        found || std::env::var_os("HA_REQUIRE_ALL").is_none(),
-        "{program} is not installed, and HA_REQUIRE_ALL is set"
-    );
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
-
 #[test]
 fn a_program_serves_when_it_says_so_on_its_socket() {
-    if !present("systemd-notify") {
+    if ha_lab::require_program("systemd-notify").is_none() {
         return;
     }
     block_on(async {
@@ -60,7 +48,7 @@ fn a_program_serves_when_it_says_so_on_its_socket() {
 
 #[test]
 fn a_stranger_cannot_say_that_it_serves() {
-    if !present("systemd-notify") {
+    if ha_lab::require_program("systemd-notify").is_none() {
         return;
     }
     block_on(async {
@@ -85,7 +73,7 @@ fn a_stranger_cannot_say_that_it_serves() {
 
 #[test]
 fn a_program_serves_when_its_port_answers() {
-    if !present("socat") {
+    if ha_lab::require_program("socat").is_none() {
         return;
     }
     block_on(async {
@@ -184,8 +172,9 @@ fn a_pidfile_that_names_a_stranger_is_not_believed() {
     block_on(async {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("pid");
-        let mut stranger = std::process::Command::new("tail").args(["-f", "/dev/null"]).spawn();
-        let stranger = stranger.as_mut().expect("a process");
+        let stranger = std::process::Command::new("tail").args(["-f", "/dev/null"]).spawn();
+        let mut stranger = Stranger(stranger.expect("a process"));
+        let stranger = &mut stranger.0;
         for text in [stranger.id().to_string(), "1".to_owned(), "-1".to_owned(), "x".repeat(9_000)]
         {
             std::fs::write(&file, text).expect("written");
@@ -195,9 +184,17 @@ fn a_pidfile_that_names_a_stranger_is_not_believed() {
             assert_eq!(agent.stop(&context()).await.expect("an answer"), Report::success());
         }
         assert!(stranger.try_wait().expect("a child").is_none(), "a stranger was killed");
-        stranger.kill().expect("killed");
-        stranger.wait().expect("waited for");
     });
+}
+
+/// Ends with its test.
+struct Stranger(std::process::Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 #[test]
