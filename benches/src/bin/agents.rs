@@ -278,6 +278,7 @@ async fn spread(flags: &Flags) -> Result<(), Failure> {
     });
     let mut began = began.await?;
     let runs = rig.handle.look(|executor| executor.stats()).await?;
+    drop(rig);
     task.stop().await??;
     began.sort_unstable();
     let most = began.iter().enumerate().map(|(index, at)| {

@@ -33,6 +33,9 @@ const OVERRUN: Duration = Duration::from_mins(1);
 /// How often the node's load is read; the kernel computes it as often.
 const LOAD_PERIOD: Duration = Duration::from_secs(5);
 
+/// How long the last results wait for their reader when all is through.
+const LISTENING: Duration = Duration::from_secs(1);
+
 type Look = Box<dyn FnOnce(&Executor) + Send>;
 type Agents = Arc<Mutex<BTreeMap<ResourceName, Arc<dyn ResourceAgent>>>>;
 
@@ -240,7 +243,8 @@ impl Service {
     }
 
     /// Runs until told to stop; then what waits is cancelled, except stops, and what is at work
-    /// is waited for. Resources are not stopped: that is the manager's to order before.
+    /// is waited for. Resources are not stopped: that is the manager's to order before. Results
+    /// that nobody reads for a second are lost then.
     ///
     /// # Errors
     ///
@@ -251,15 +255,19 @@ impl Service {
     /// Not cancel safe: a drop ends all operations where they are.
     pub async fn run(mut self, mut stop: Stop) -> io::Result<()> {
         let (clock, mut out, mut stopping) = (BootClock::new(), Vec::new(), false);
+        let mut heard = clock.now();
         loop {
-            if stopping && self.machine.is_idle() && self.outbox.is_empty() {
+            let through = stopping && self.machine.is_idle();
+            if through && self.outbox.is_empty() {
                 return Ok(());
             }
+            let deadline = if through { Some(heard + LISTENING) } else { self.machine.deadline() };
             let full = self.outbox.len() >= RESULTS;
             let input = tokio::select! { biased;
                 () = stop.wait(), if !stopping => { stopping = true; Some(Input::Shutdown) }
                 Some(input) = self.work.ended.recv() => Some(input),
                 permit = self.results.reserve(), if !self.outbox.is_empty() => {
+                    heard = clock.now();
                     match (permit, self.outbox.pop_front()) {
                         (Ok(permit), Some(result)) => permit.send(result),
                         // Nobody listens any more.
@@ -271,10 +279,19 @@ impl Service {
                     Command::Give(input) => Some(input),
                     Command::Look(look) => { look(&self.machine); continue }
                 },
-                late = self.alarm.until(self.machine.deadline()) => { late?; None }
+                late = self.alarm.until(deadline) => {
+                    late?;
+                    if through {
+                        let lost = self.outbox.len();
+                        tracing::warn!(lost, "nobody reads the results of an executor that ends");
+                        return Ok(());
+                    }
+                    None
+                }
                 load = read_load(self.load.as_ref()) => Some(Input::Load(load?)),
             };
             let now = clock.now();
+            heard = now;
             if let (Some((_, next)), Some(Input::Load(_))) = (&mut self.load, &input) {
                 *next = now + LOAD_PERIOD;
             }

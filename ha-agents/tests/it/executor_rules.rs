@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ha_agents::executor::{
     Action, Answer, Event, Executor, Input, Limits, LimitsBuilder, Load, Missed, News, OnFail,
-    Order, Output, Past, Pressure, Schedule,
+    Order, Output, Past, Pressure, Schedule, Service,
 };
 use ha_agents::native::Dummy;
 use ha_agents::{Check, Outcome, Report};
@@ -282,4 +282,20 @@ fn whoever_watches_is_told_and_one_who_is_slow_learns_how_much_was_lost() {
         handle.remove(name("d")).await.expect("it runs");
         assert_eq!(handle.look(|it| (it.remembered(), it.stats().forgotten)).await, Ok((0, 1)));
     }));
+}
+
+#[test]
+fn an_executor_ends_also_where_nobody_reads_its_results() {
+    block_on(async {
+        let (service, results) = Service::new(Limits::default()).expect("a timer");
+        let handle = service.handle();
+        let task = service.spawn();
+        handle.add(name("d"), Arc::new(Dummy::new()));
+        for op in 0..200 {
+            let every = Duration::from_hours(1);
+            handle.submit(monitor(op, "d", every)).await.expect("it runs");
+        }
+        task.stop().await.expect("no panic").expect("an orderly end");
+        drop(results);
+    });
 }
