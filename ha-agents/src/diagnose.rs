@@ -59,7 +59,7 @@ impl fmt::Display for Diagnosis {
             0 => {}
             more => write!(f, "; {more} more")?,
         }
-        let mut words = self.errors.iter().chain(&self.output);
+        let mut words = self.output.iter().chain(&self.errors);
         if let Some(words) = words.rfind(|line| !line.trim().is_empty()) {
             let words: String = words.trim().chars().take(MAX_WORDS).collect();
             let separator = if self.processes.is_empty() { "" } else { "; " };

@@ -7,6 +7,9 @@ mod device;
 mod executor;
 #[path = "it/executor_laws.rs"]
 mod executor_laws;
+#[cfg(feature = "metrics")]
+#[path = "it/executor_metrics.rs"]
+mod executor_metrics;
 #[path = "it/executor_rules.rs"]
 mod executor_rules;
 #[path = "it/fence.rs"]

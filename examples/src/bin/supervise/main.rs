@@ -151,7 +151,7 @@ impl Supervisor {
                 }
             }
         }
-        let stats = crew.handle.look(|executor| executor.stats()).await?;
+        let stats = crew.handle.look(executor::Executor::stats).await?;
         task.stop().await??;
         crew.lines.write(&Line::Stopped { runs: stats.runs, failed: stats.failed });
         crew.lines.finish();

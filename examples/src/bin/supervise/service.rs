@@ -153,10 +153,10 @@ impl Service {
     pub(crate) fn take(&mut self, now: Instant, result: &Output) {
         match (result, self.state) {
             (Output::Died { reason, .. }, State::Running) => self.failed(now, reason.clone()),
-            (Output::Monitored { answer, .. }, State::Running) => {
-                if answer.severity(self.monitor().operation()) != Severity::None {
-                    self.failed(now, why(answer));
-                }
+            (Output::Monitored { answer, .. }, State::Running)
+                if answer.severity(self.monitor().operation()) != Severity::None =>
+            {
+                self.failed(now, why(answer));
             }
             (Output::Ended { action: Action::Start, answer, .. }, State::Starting) => {
                 self.started(now, answer);
