@@ -31,8 +31,11 @@
 //!
 //! # How it differs from Pacemaker's executor
 //!
-//! A time that is up is an error with an *unknown* effect, never a failure. A stop first asks the
-//! whole process group to end, then kills it; Pacemaker kills at once. Native agents need no shell.
+//! A time that is up is an error with an *unknown* effect, never a failure; what the processes were
+//! at then is looked at before they are ended ([`Diagnosis`]). A stop first asks the whole process
+//! group to end, then kills it; Pacemaker kills at once. Native agents need no shell. Recurring
+//! monitors keep their schedule and are spread over it; Pacemaker's drift by what they take, and
+//! start together.
 //!
 //! # Features
 //!

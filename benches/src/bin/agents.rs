@@ -288,6 +288,7 @@ async fn spread(flags: &Flags) -> Result<(), Failure> {
             .take_while(|other| other.since(*at) < Duration::from_millis(50));
         later.count()
     });
+    let control = paced(flags).await?;
     let (most, number) = (most.max().unwrap_or_default(), f64::from(u32::try_from(began.len())?));
     println!("## {} shell monitors every {} s\n", flags.monitors, flags.interval_s);
     println!(
@@ -299,15 +300,29 @@ async fn spread(flags: &Flags) -> Result<(), Failure> {
         flags.monitors
     );
     println!(
-        "Processor time for one run: the executor {:.2} ms, the agent {:.2} ms.\n",
+        "Processor time for one run: the executor {:.2} ms, the agent {:.2} ms; of a plain spawn at the \
+         same pace: {:.2} ms and {:.2} ms.\n",
         own.as_secs_f64() * 1e3 / number,
-        children * 1e3 / number
+        children * 1e3 / number,
+        control.own_ms,
+        control.children_ms
     );
     Ok(())
 }
 
 fn percent(part: usize, whole: u64) -> Result<f64, Failure> {
     Ok(f64::from(u32::try_from(part)?) * 100.0 / f64::from(u32::try_from(whole)?))
+}
+
+/// Plain spawns at the pace of the monitors, for a second interval: what they cost with caches as
+/// cold.
+async fn paced(flags: &Flags) -> Result<Cost, Failure> {
+    let gap = Duration::from_secs(flags.interval_s) / u32::try_from(flags.monitors)?;
+    let work = async || -> Result<(), Failure> {
+        ha_core::driver::pause(gap).await?;
+        spawn_dummy()
+    };
+    time(flags.monitors / 2, work).await
 }
 
 /// One monitor, a hundred runs: how exact its period is.
