@@ -226,7 +226,7 @@ pub enum AgentError {
 /// The diagnosis as a part of a sentence.
 fn told(diagnosis: Option<&Diagnosis>) -> String {
     match diagnosis {
-        Some(diagnosis) if !diagnosis.processes.is_empty() => format!(" (it was at: {diagnosis})"),
+        Some(diagnosis) if !diagnosis.is_empty() => format!(" (it was at: {diagnosis})"),
         _ => String::new(),
     }
 }

@@ -7,62 +7,67 @@ use std::time::Duration;
 
 use ha_core::driver::pause;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::sync::oneshot;
 
 use crate::diagnose::{Diagnosis, ProcessState};
 
-/// How many processes a diagnosis tells of, and how many strays are signalled at once.
+/// How many processes a diagnosis tells of.
 const MAX_PROCESSES: usize = 32;
+/// How many functions of the kernel are kept.
+const MAX_STACK: usize = 16;
 /// How many characters of a command line are kept.
 const MAX_COMMAND: usize = 200;
 /// How long a look at the processes may take.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The processes of one operation: its group, and those that left the group but not the session,
-/// known by the mark that all inherit in their environment.
+/// The processes of one operation: its group, and those that left the group, known by the mark that
+/// all inherit in their environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Family {
     pub(crate) leader: i32,
     pub(crate) mark: String,
+    /// Whether those in sessions of their own belong to it, too. A daemon that a start has left is
+    /// the resource, not a part of the operation; one that a monitor has left is nobody's.
+    pub(crate) all_sessions: bool,
 }
 
 impl Family {
     /// Looks at the family; empty if that takes too long.
     pub(crate) async fn diagnose(&self) -> Diagnosis {
         let family = self.clone();
-        let look = tokio::task::spawn_blocking(move || Diagnosis { processes: family.members() });
-        tokio::select! { biased;
-            diagnosis = look => diagnosis.unwrap_or_default(),
-            _late = pause(LOOK) => Diagnosis::default(),
-        }
+        aside(move || {
+            let mut members = family.members();
+            let more = members.len().saturating_sub(MAX_PROCESSES);
+            members.truncate(MAX_PROCESSES);
+            let processes = members.iter().map(describe).collect();
+            Diagnosis { processes, more, ..Diagnosis::default() }
+        })
+        .await
+        .unwrap_or_default()
     }
 
-    /// Signals the members of the family outside the leader's group.
-    pub(crate) async fn signal_strays(&self, signal: Signal) {
+    /// Signals the members of the family outside the leader's group; how many these were, `None`
+    /// if looking for them takes too long.
+    pub(crate) async fn signal_strays(&self, signal: Signal) -> Option<usize> {
         let family = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            for member in family.members() {
-                if member.group != family.leader {
-                    family.signal(member.pid, signal);
-                }
-            }
-        });
-        tokio::select! { biased;
-            _done = work => {}
-            _late = pause(LOOK) => {}
-        }
+        aside(move || {
+            let members = family.members();
+            let strays = members.iter().filter(|member| member.stat.group != family.leader);
+            strays.filter(|stray| family.signal(stray.pid, signal)).count()
+        })
+        .await
     }
 
-    fn signal(&self, pid: i32, signal: Signal) {
-        let Some(id) = Pid::from_raw(pid) else { return };
-        let Ok(fd) = pidfd_open(id, PidfdFlags::empty()) else { return };
+    /// Whether it was there to be signalled.
+    fn signal(&self, pid: i32, signal: Signal) -> bool {
+        let Some(id) = Pid::from_raw(pid) else { return false };
+        let Ok(fd) = pidfd_open(id, PidfdFlags::empty()) else { return false };
         // Looked at again with the descriptor open: the number cannot have gone to a stranger.
-        if self.is_marked(pid) {
-            // An error means that it has just ended.
-            let _gone = pidfd_send_signal(&fd, signal);
-        }
+        self.is_marked(pid) && pidfd_send_signal(&fd, signal).is_ok()
     }
 
-    fn members(&self) -> Vec<ProcessState> {
+    /// By rising number.
+    fn members(&self) -> Vec<Member> {
         let own_session = stat(std::process::id().cast_signed()).map(|(stat, _)| stat.session);
         let Ok(entries) = fs::read_dir("/proc") else {
             return Vec::new();
@@ -72,18 +77,39 @@ impl Family {
         ids.sort_unstable();
         let members = ids.into_iter().filter_map(|pid| {
             let (stat, name) = stat(pid)?;
-            // A daemon in a session of its own is the resource, not a part of the operation.
-            let stray = Some(stat.session) == own_session && stat.state != 'D';
+            let near = self.all_sessions || Some(stat.session) == own_session;
+            let stray = near && stat.state != 'D';
             let ours = stat.group == self.leader || (stray && self.is_marked(pid));
-            ours.then(|| describe(pid, &stat, &name))
+            ours.then_some(Member { pid, stat, name })
         });
-        members.take(MAX_PROCESSES).collect()
+        members.collect()
     }
 
     fn is_marked(&self, pid: i32) -> bool {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == self.mark.as_bytes())
     }
+}
+
+/// Does `work` on a thread of its own; `None` if that takes too long. A runtime would wait at its end
+/// for one of its own threads that hangs in `/proc`.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, told) = oneshot::channel();
+    let work = move || {
+        // An error means that nobody waits any more.
+        drop(tell.send(work()));
+    };
+    std::thread::Builder::new().name("ha-family".to_owned()).spawn(work).ok()?;
+    tokio::select! { biased;
+        done = told => done.ok(),
+        _late = pause(LOOK) => None,
+    }
+}
+
+struct Member {
+    pid: i32,
+    stat: Stat,
+    name: String,
 }
 
 /// Whether somebody of the process group is alive; `None` where that cannot be seen.
@@ -141,7 +167,8 @@ fn parse(text: &str) -> Option<(Stat, String)> {
     Some((Stat { state, parent, group, session, threads }, name))
 }
 
-fn describe(pid: i32, stat: &Stat, name: &str) -> ProcessState {
+fn describe(member: &Member) -> ProcessState {
+    let Member { pid, stat, name } = member;
     // The command line of a process that waits for a device may keep its reader waiting, too.
     let command = match stat.state {
         'D' => Err(io::ErrorKind::WouldBlock.into()),
@@ -152,13 +179,23 @@ fn describe(pid: i32, stat: &Stat, name: &str) -> ProcessState {
     let command: String = command.trim().chars().take(MAX_COMMAND).collect();
     let waits_in = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
     ProcessState {
-        pid,
+        pid: *pid,
+        stack: stack(&fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default()),
         parent: stat.parent,
         group: stat.group,
         state: stat.state,
         waits_in: if waits_in == "0" { String::new() } else { waits_in },
         command: if command.is_empty() { format!("[{name}]") } else { command },
     }
+}
+
+/// The names in the lines of the kernel's, such as `[<0>] do_wait+0x5c/0x110`.
+fn stack(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let function = line.split_once("] ").map_or(line, |(_, function)| function);
+        function.split(['+', ' ']).next().unwrap_or_default().chars().take(80).collect::<String>()
+    };
+    text.lines().map(name).filter(|name| !name.is_empty()).take(MAX_STACK).collect()
 }
 
 #[cfg(test)]
@@ -183,6 +220,13 @@ mod tests {
         for state in ['D', 'R', 'S', 'T'] {
             assert!(lives(vec![process("a", 'Z', 40, 1), process("x) Z (y", state, 40, 1)]));
         }
+    }
+
+    #[test]
+    fn a_kernel_stack_is_its_functions() {
+        let text = "[<0>] do_wait+0x5c/0x110\n[<0>] kernel_wait4+0xa2/0x140 [kvm]\nodd\n\n";
+        assert_eq!(stack(text), ["do_wait", "kernel_wait4", "odd"]);
+        assert_eq!(stack(&text.repeat(50)).len(), MAX_STACK);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A child process with all its descendants that stay in its process group.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::driver::{Readiness, pause};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
@@ -15,6 +17,9 @@ use tokio::process::{Child, Command};
 
 use crate::family;
 use crate::native::warden::Warden;
+
+/// A look that does not wait.
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// How many milliseconds killed members of a group have to be gone. What is left then, and is not
 /// seen alive in the process table, is taken for zombies whose parent does not reap them: they do
@@ -42,16 +47,29 @@ pub(crate) struct Group {
     exit: Arc<Readiness>,
     reaped: bool,
     warden: Option<Warden>,
+    /// Whether it outlives this value.
+    lasts: bool,
 }
 
 impl Group {
     /// Starts `command` as the leader of a new group.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
-        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        Self::begin(command.process_group(0).kill_on_drop(true))
+    }
+
+    /// Starts `command` likewise; a drop leaves it running.
+    pub(crate) fn spawn_lasting(command: &mut Command) -> io::Result<Self> {
+        let mut group = Self::begin(command.process_group(0).kill_on_drop(false))?;
+        group.lasts = true;
+        Ok(group)
+    }
+
+    fn begin(command: &mut Command) -> io::Result<Self> {
+        let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let leader = id.ok_or_else(|| io::Error::other("a new child without a process id"))?;
         let exit = Arc::new(Readiness::new(pidfd_open(leader, PidfdFlags::NONBLOCK)?)?);
-        Ok(Self { child, leader, exit, reaped: false, warden: None })
+        Ok(Self { child, leader, exit, reaped: false, warden: None, lasts: false })
     }
 
     /// Starts `command` likewise; also a death of this process by `SIGKILL` kills the group.
@@ -93,6 +111,13 @@ impl Group {
         }
         self.warden = None;
         self.child.wait().await
+    }
+
+    /// Whether the leader has ended, and says that all is well; it is not reaped yet.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(self.leader), look).ok().flatten();
+        !self.reaped && status.is_some_and(|status| status.exit_status() == Some(0))
     }
 
     /// Whether the leader has ended.
@@ -172,16 +197,20 @@ impl Group {
     }
 }
 
-/// Waits until the leader has ended; it is not reaped yet.
+/// Waits until the process of a pidfd has ended, whosever child it is; it is not reaped.
 ///
 /// Cancel safe.
 pub(crate) async fn has_ended(exit: &Readiness) -> io::Result<()> {
-    exit.read(|fd| match ended(WaitId::PidFd(fd)) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
-        Err(error) => Err(error),
-    })
-    .await
+    let look = |fd: BorrowedFd<'_>| {
+        if is_over(fd)? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    };
+    exit.read(look).await
+}
+
+/// Whether the process of a pidfd has ended.
+pub(crate) fn is_over(exit: impl AsFd) -> io::Result<bool> {
+    let mut look = [PollFd::new(&exit, PollFlags::IN)];
+    Ok(poll(&mut look, Some(&NOW))? > 0)
 }
 
 fn ended(id: WaitId<'_>) -> io::Result<bool> {
@@ -191,6 +220,8 @@ fn ended(id: WaitId<'_>) -> io::Result<bool> {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        if !self.lasts {
+            self.signal(Signal::KILL);
+        }
     }
 }

@@ -31,8 +31,11 @@
 //!
 //! # How it differs from Pacemaker's executor
 //!
-//! A time that is up is an error with an *unknown* effect, never a failure. A stop first asks the
-//! whole process group to end, then kills it; Pacemaker kills at once. Native agents need no shell.
+//! A time that is up is an error with an *unknown* effect, never a failure; what the processes were
+//! at then is looked at before they are ended ([`Diagnosis`]). A stop first asks the whole process
+//! group to end, then kills it; Pacemaker kills at once. Native agents need no shell. Recurring
+//! monitors keep their schedule and are spread over it; Pacemaker's drift by what they take, and
+//! start together.
 //!
 //! # Features
 //!
@@ -40,6 +43,7 @@
 //! - `redfish`: `fence::redfish`, management boards that speak Redfish.
 //! - `attributes`: the module `attributes`, stand-ins for the programs with which agents set node
 //!   attributes and promotion scores.
+//! - `metrics`: what the executor does, told to the `metrics` facade (`executor::metrics`).
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
 //! - `systemd`: the module `systemd`, units as resource agents, through D-Bus.
@@ -76,15 +80,16 @@ mod outcome;
 mod program;
 #[cfg(feature = "tokio")]
 pub mod registry;
+pub mod restart;
 #[cfg(feature = "tokio")]
 mod run;
 #[cfg(any(feature = "ocf", feature = "tokio"))]
 mod span;
-pub mod watchdog;
 #[cfg(feature = "systemd")]
 pub mod systemd;
 #[cfg(feature = "tokio")]
 pub mod trial;
+pub mod watchdog;
 
 pub use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent, RunDetails,

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use crate::agent::RunDetails;
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{Diagnosis, last_lines};
 use crate::family::Family;
 use crate::group::Group;
 
@@ -21,6 +21,10 @@ use crate::group::Group;
 const KEPT: usize = 32 * 1024;
 /// How long the output of a program that has ended may stay open, by a daemon that it left.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How often those are looked for that have left a killed group.
+const LAST_LOOKS: u32 = 20;
+/// The time between two of these looks.
+const LAST_LOOK: Duration = Duration::from_millis(10);
 /// The variable by which the processes of a run are known.
 const MARK: &str = "HA_OPERATION";
 
@@ -67,8 +71,11 @@ pub(crate) async fn run(
         Guard::Nobody => Group::spawn(&mut command)?,
         Guard::Warden => Group::spawn_guarded(&mut command)?,
     };
-    let family =
-        Family { leader: group.leader().as_raw_nonzero().get(), mark: format!("{MARK}={mark}") };
+    let family = Family {
+        leader: group.leader().as_raw_nonzero().get(),
+        mark: format!("{MARK}={mark}"),
+        all_sessions: guard == Guard::Nobody,
+    };
     let (mut output, mut errors) = (Kept::default(), Kept::default());
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
     let in_time = {
@@ -92,7 +99,10 @@ pub(crate) async fn run(
         }
     };
     if !in_time {
-        return end(&mut group, &family, grace).await.map(Ended::TimedOut);
+        let mut diagnosis = end(&mut group, &family, grace).await?;
+        diagnosis.output = last_lines(&output.text());
+        diagnosis.errors = last_lines(&errors.text());
+        return Ok(Ended::TimedOut(diagnosis));
     }
     let status = group.release().await?;
     let details = RunDetails {
@@ -120,6 +130,13 @@ async fn end(group: &mut Group, family: &Family, grace: Duration) -> io::Result<
             tracing::warn!(%error, "a run whose time was up is still alive");
         }
         ended => drop(ended?),
+    }
+    // Some may have left the group just before it was killed.
+    for _ in 0..LAST_LOOKS {
+        if family.signal_strays(Signal::KILL).await.is_none_or(|strays| strays == 0) {
+            break;
+        }
+        pause(LAST_LOOK).await?;
     }
     Ok(diagnosis)
 }

@@ -10,16 +10,23 @@ mod device;
 mod executor;
 #[path = "it/executor_laws.rs"]
 mod executor_laws;
+#[cfg(feature = "metrics")]
+#[path = "it/executor_metrics.rs"]
+mod executor_metrics;
+#[path = "it/executor_rules.rs"]
+mod executor_rules;
 #[path = "it/fence.rs"]
 mod fence;
 #[path = "it/fence_levels.rs"]
 mod fence_levels;
+#[path = "it/fence_native.rs"]
+mod fence_native;
 #[path = "it/fence_race.rs"]
 mod fence_race;
 #[path = "it/fence_runner.rs"]
 mod fence_runner;
-#[path = "it/fence_native.rs"]
-mod fence_native;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[cfg(feature = "ipmi")]
 #[path = "it/ipmi.rs"]
 mod ipmi;
@@ -43,6 +50,8 @@ mod ocf_servers;
 mod outcome;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/process_ready.rs"]
+mod process_ready;
 #[path = "it/real_stack.rs"]
 mod real_stack;
 #[cfg(feature = "redfish")]
@@ -53,10 +62,6 @@ mod redfish;
 mod redfish_hostile;
 #[path = "it/registry.rs"]
 mod registry;
-#[path = "it/topology.rs"]
-mod topology;
-#[path = "it/watchdog.rs"]
-mod watchdog;
 #[path = "it/ssh.rs"]
 mod ssh;
 #[path = "it/standards.rs"]
@@ -64,8 +69,12 @@ mod standards;
 #[cfg(feature = "systemd")]
 #[path = "it/systemd.rs"]
 mod systemd;
+#[path = "it/topology.rs"]
+mod topology;
 #[path = "it/trial.rs"]
 mod trial;
+#[path = "it/watchdog.rs"]
+mod watchdog;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -9,13 +9,17 @@ use ha_core::driver::{Alarm, Stop, Task, pause};
 use ha_core::effect::Effect;
 use ha_core::id::{OpId, ResourceName};
 use ha_core::machine::Machine;
-use ha_core::time::{BootClock, Clock};
-use tokio::sync::mpsc;
+use ha_core::time::{BootClock, Clock, Instant};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::config::Limits;
-use super::machine::{Executor, Input, Output};
+use super::effects::{Input, Output};
+use super::event::Event;
+use super::machine::Executor;
 use super::order::{Action, Answer, Order};
+use super::throttle::Load;
+use super::watch::{Events, Seats, Stage};
 use crate::agent::{AgentError, OpContext, ResourceAgent};
 use crate::outcome::Severity;
 
@@ -26,6 +30,13 @@ const RESULTS: usize = 1_024;
 /// How long an agent may overrun its own time limit (its ladder of signals) before it is dropped.
 const OVERRUN: Duration = Duration::from_mins(1);
 
+/// How often the node's load is read; the kernel computes it as often.
+const LOAD_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long the last results wait for their reader when all is through.
+const LISTENING: Duration = Duration::from_secs(1);
+
+type Look = Box<dyn FnOnce(&Executor) + Send>;
 type Agents = Arc<Mutex<BTreeMap<ResourceName, Arc<dyn ResourceAgent>>>>;
 
 /// The executor of a node, ready to run.
@@ -53,11 +64,20 @@ pub struct Service {
     machine: Executor,
     agents: Agents,
     alarm: Alarm,
-    commands: mpsc::Receiver<Input>,
-    sender: mpsc::Sender<Input>,
+    /// When the node's load is read next, if it matters.
+    load: Option<(Alarm, Instant)>,
+    stage: Stage,
+    commands: mpsc::Receiver<Command>,
+    sender: mpsc::Sender<Command>,
     results: mpsc::Sender<Output>,
     outbox: VecDeque<Output>,
     work: Work,
+}
+
+/// What a handle asks for.
+enum Command {
+    Give(Input),
+    Look(Look),
 }
 
 /// What runs.
@@ -73,7 +93,8 @@ struct Work {
 #[derive(Debug, Clone)]
 pub struct ExecutorHandle {
     agents: Agents,
-    commands: mpsc::Sender<Input>,
+    seats: Seats,
+    commands: mpsc::Sender<Command>,
 }
 
 /// The executor has ended.
@@ -127,8 +148,52 @@ impl ExecutorHandle {
         self.send(Input::Cleanup(resource)).await
     }
 
+    /// Forgets a resource that is no longer configured: its agent, history and failures; see
+    /// [`Input::Forget`]. Stop it before: its death is no longer told.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit); the agent is gone all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`submit`](Self::submit); the agent is gone all the same.
+    pub async fn remove(&self, resource: ResourceName) -> Result<(), ExecutorGone> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner).remove(&resource);
+        self.send(Input::Forget(resource)).await
+    }
+
+    /// What happens from now on; `None`: the executor has ended.
+    #[must_use]
+    pub fn events(&self) -> Option<Events> {
+        self.seats.take()
+    }
+
+    /// Looks at the executor between two of its steps: what is in flight, the history of a resource,
+    /// its failures, the counters.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecutorGone`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; `look` may be called all the same.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Executor) -> T + Send + 'static,
+    ) -> Result<T, ExecutorGone> {
+        let (tell, told) = oneshot::channel();
+        let look: Look = Box::new(move |executor| {
+            // An error means that nobody waits any more.
+            drop(tell.send(look(executor)));
+        });
+        self.commands.send(Command::Look(look)).await.map_err(|_| ExecutorGone)?;
+        told.await.map_err(|_| ExecutorGone)
+    }
+
     async fn send(&self, input: Input) -> Result<(), ExecutorGone> {
-        self.commands.send(input).await.map_err(|_| ExecutorGone)
+        self.commands.send(Command::Give(input)).await.map_err(|_| ExecutorGone)
     }
 }
 
@@ -145,10 +210,16 @@ impl Service {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let (results, receiver) = mpsc::channel(COMMANDS);
         let (done, ended) = mpsc::unbounded_channel();
+        let load = match limits.load_threshold {
+            Some(_) => Some((Alarm::new()?, Instant::ZERO)),
+            None => None,
+        };
         let service = Self {
             machine: Executor::new(limits),
             agents: Agents::default(),
             alarm: Alarm::new()?,
+            load,
+            stage: Stage::new(),
             commands,
             sender,
             results,
@@ -161,7 +232,8 @@ impl Service {
     /// A handle to it.
     #[must_use]
     pub fn handle(&self) -> ExecutorHandle {
-        ExecutorHandle { agents: Arc::clone(&self.agents), commands: self.sender.clone() }
+        let (agents, seats) = (Arc::clone(&self.agents), self.stage.seats());
+        ExecutorHandle { agents, seats, commands: self.sender.clone() }
     }
 
     /// Runs it as a task; its end is that of [`run`](Self::run).
@@ -171,7 +243,8 @@ impl Service {
     }
 
     /// Runs until told to stop; then what waits is cancelled, except stops, and what is at work
-    /// is waited for. Resources are not stopped: that is the manager's to order before.
+    /// is waited for. Resources are not stopped: that is the manager's to order before. Results
+    /// that nobody reads for a second are lost then.
     ///
     /// # Errors
     ///
@@ -182,15 +255,19 @@ impl Service {
     /// Not cancel safe: a drop ends all operations where they are.
     pub async fn run(mut self, mut stop: Stop) -> io::Result<()> {
         let (clock, mut out, mut stopping) = (BootClock::new(), Vec::new(), false);
+        let mut heard = clock.now();
         loop {
-            if stopping && self.machine.is_idle() && self.outbox.is_empty() {
+            let through = stopping && self.machine.is_idle();
+            if through && self.outbox.is_empty() {
                 return Ok(());
             }
+            let deadline = if through { Some(heard + LISTENING) } else { self.machine.deadline() };
             let full = self.outbox.len() >= RESULTS;
             let input = tokio::select! { biased;
                 () = stop.wait(), if !stopping => { stopping = true; Some(Input::Shutdown) }
                 Some(input) = self.work.ended.recv() => Some(input),
                 permit = self.results.reserve(), if !self.outbox.is_empty() => {
+                    heard = clock.now();
                     match (permit, self.outbox.pop_front()) {
                         (Ok(permit), Some(result)) => permit.send(result),
                         // Nobody listens any more.
@@ -198,34 +275,81 @@ impl Service {
                     }
                     continue;
                 }
-                Some(input) = self.commands.recv(), if !full => Some(input),
-                late = self.alarm.until(self.machine.deadline()) => { late?; None }
+                Some(command) = self.commands.recv(), if !full => match command {
+                    Command::Give(input) => Some(input),
+                    Command::Look(look) => { look(&self.machine); continue }
+                },
+                late = self.alarm.until(deadline) => {
+                    late?;
+                    if through {
+                        let lost = self.outbox.len();
+                        tracing::warn!(lost, "nobody reads the results of an executor that ends");
+                        return Ok(());
+                    }
+                    None
+                }
+                load = read_load(self.load.as_ref()) => Some(Input::Load(load?)),
             };
             let now = clock.now();
+            heard = now;
+            if let (Some((_, next)), Some(Input::Load(_))) = (&mut self.load, &input) {
+                *next = now + LOAD_PERIOD;
+            }
             match input {
                 Some(input) => self.machine.handle(now, input, &mut out),
                 None => self.machine.tick(now, &mut out),
             }
             for output in out.drain(..) {
-                match output {
-                    Output::Run(order) => self.work.begin(&self.agents, order),
-                    Output::Monitored { .. } if full => {}
-                    Output::Died { .. }
-                    | Output::Ended { .. }
-                    | Output::Monitored { .. }
-                    | Output::Refused { .. } => {
-                        self.work.watch(&self.agents, &output);
-                        self.outbox.push_back(output);
-                    }
-                }
+                self.perform(output, full);
             }
             while self.work.tasks.try_join_next().is_some() {}
         }
     }
 }
 
+impl Service {
+    fn perform(&mut self, output: Output, full: bool) {
+        match output {
+            Output::Run(order) => self.work.begin(&self.agents, order, self.stage.clone()),
+            Output::Event(event) => {
+                #[cfg(feature = "metrics")]
+                super::metrics::count(&event);
+                self.stage.tell(event);
+            }
+            Output::Monitored { .. } if full => {}
+            Output::Died { .. }
+            | Output::Ended { .. }
+            | Output::Monitored { .. }
+            | Output::Refused { .. } => {
+                self.work.watch(&self.agents, &output);
+                self.outbox.push_back(output);
+            }
+        }
+    }
+}
+
+/// Waits until the load is to be read, and reads it.
+async fn read_load(load: Option<&(Alarm, Instant)>) -> io::Result<Load> {
+    let Some((alarm, next)) = load else { return std::future::pending().await };
+    alarm.until(Some(*next)).await?;
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = u32::try_from(processors).unwrap_or(u32::MAX);
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    // Where it cannot be read nothing is held up.
+    Ok(Load::parse(&text, processors).unwrap_or(Load::new(0, processors)))
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Give(input) => f.debug_tuple("Give").field(input).finish(),
+            Self::Look(_) => f.write_str("Look"),
+        }
+    }
+}
+
 impl Work {
-    fn begin(&mut self, agents: &Agents, order: Order) {
+    fn begin(&mut self, agents: &Agents, order: Order, stage: Stage) {
         let agent = find(agents, order.resource());
         let end = End { op: order.op(), answer: None, done: self.done.clone() };
         if order.action == Action::Stop
@@ -236,7 +360,7 @@ impl Work {
         self.tasks.spawn(async move {
             let limit = order.context.timeout.saturating_add(OVERRUN);
             let answer = tokio::select! { biased;
-                answer = carry_out(agent, order.action, &order.context) => answer,
+                answer = carry_out(agent, order.action, &order.context, &stage) => answer,
                 _late = pause(limit) => Answer::NoAnswer {
                     effect: Effect::Unknown,
                     reason: format!("its agent did not keep to its own limit for {OVERRUN:?}"),
@@ -297,6 +421,7 @@ async fn carry_out(
     agent: Option<Arc<dyn ResourceAgent>>,
     action: Action,
     context: &OpContext,
+    stage: &Stage,
 ) -> Answer {
     let Some(agent) = agent else {
         let reason = AgentError::NoAgent { resource: context.resource.clone() }.to_string();
@@ -314,5 +439,9 @@ async fn carry_out(
         Action::Stop => agent.stop(context).await,
         Action::Validate => agent.validate(context).await,
     };
+    if let Err(AgentError::TimedOut { diagnosis: Some(diagnosis), .. }) = &result {
+        let (resource, diagnosis) = (context.resource.clone(), diagnosis.clone());
+        stage.tell(Event::Diagnosed { op: context.op, resource, diagnosis });
+    }
     result.into()
 }

@@ -1,154 +1,25 @@
 //! The executor as a machine: decides what runs when.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
 
 use ha_core::id::{OpId, ResourceName, Term};
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
 
 use super::config::Limits;
+use super::effects::{History, InFlight, Input, Output, Stats};
+use super::event::Event;
 use super::failures::Failures;
 use super::lanes::Lanes;
+use super::memory::{Resource, Waiting, surplus};
 use super::order::{Action, Answer, Order, Refused};
+use super::recovery::{Failure, Past, Recovery};
+use super::schedule::Recurrences;
+use super::throttle::Load;
 use crate::outcome::Severity;
 
 /// The largest number of orders that wait or recur at once; more are refused.
 pub const MAX_WAITING: usize = 4_096;
-/// How many ended operations of each resource are remembered.
-const MAX_HISTORY: usize = 16;
-
-/// What can happen to the executor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Input {
-    /// Take back an order: what waits is cancelled, a recurring monitor not repeated; what is at
-    /// work goes on to its end.
-    Cancel(OpId),
-    /// Forget the failures of a resource.
-    Cleanup(ResourceName),
-    /// An operation that was run has ended.
-    Done(OpId, Answer),
-    /// The agent knows that the resource has ended by itself.
-    Died(ResourceName, String),
-    /// Take nothing new but stops, and end.
-    Shutdown,
-    /// Do this.
-    Submit(Order),
-}
-
-/// What the executor wants done and says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "outputs: drivers must take all of them")]
-pub enum Output {
-    /// A resource that should run has ended by itself.
-    Died {
-        /// The resource.
-        resource: ResourceName,
-        /// How.
-        reason: String,
-        /// How often it has failed.
-        failures: u32,
-    },
-    /// An accepted order is at its end.
-    Ended {
-        /// The order's id.
-        op: OpId,
-        /// The resource.
-        resource: ResourceName,
-        /// What was asked for.
-        action: Action,
-        /// How it ended.
-        answer: Answer,
-        /// How often the resource has failed.
-        failures: u32,
-    },
-    /// A recurring monitor's answer, where it is the first, another than before, or a failure.
-    Monitored {
-        /// The order's id.
-        op: OpId,
-        /// The resource.
-        resource: ResourceName,
-        /// The answer.
-        answer: Answer,
-        /// How often the resource has failed.
-        failures: u32,
-    },
-    /// An order was not accepted; nothing of it happens.
-    Refused {
-        /// The order's id.
-        op: OpId,
-        /// Why.
-        why: Refused,
-    },
-    /// Run this, and tell its end with [`Input::Done`].
-    Run(Order),
-}
-
-/// Plain counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Orders that joined one that was waiting.
-    pub merged: u64,
-    /// Orders that were refused.
-    pub refused: u64,
-    /// Operations that were run.
-    pub runs: u64,
-    /// Ticks of recurring monitors that were skipped as the one before was not through.
-    pub skipped: u64,
-}
-
-/// An operation at work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InFlight {
-    /// Its order.
-    pub order: Order,
-    /// Since when.
-    pub since: Instant,
-}
-
-/// An operation of the past.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct History {
-    /// Its id.
-    pub op: OpId,
-    /// What was asked for.
-    pub action: Action,
-    /// When it began.
-    pub began: Instant,
-    /// When it ended.
-    pub ended: Instant,
-    /// How.
-    pub answer: Answer,
-}
-
-/// An order that waits, with those that joined it.
-#[derive(Debug)]
-struct Waiting {
-    turn: u64,
-    order: Order,
-    joined: Vec<OpId>,
-    recurring: bool,
-}
-
-#[derive(Debug, Default)]
-struct Resource {
-    queue: VecDeque<Waiting>,
-    running: Option<(Waiting, Instant)>,
-    history: VecDeque<History>,
-}
-
-#[derive(Debug)]
-struct Recurring {
-    order: Order,
-    next: Instant,
-    /// Whether its last tick is waiting or at work.
-    busy: bool,
-    last: Option<Answer>,
-}
 
 /// Decides which operations of which resources run when; see the [module](super).
 ///
@@ -164,16 +35,18 @@ struct Recurring {
 /// let order = Order { term: None, action: Action::Start, context };
 /// let mut out = Vec::new();
 /// executor.handle(Instant::ZERO, Input::Submit(order.clone()), &mut out);
-/// assert_eq!(out, [Output::Run(order)]);
+/// assert!(out.contains(&Output::Run(order)));
 /// ```
 #[derive(Debug)]
 pub struct Executor {
+    limits: Limits,
     now: Instant,
     term: Term,
     lanes: Lanes,
     resources: BTreeMap<ResourceName, Resource>,
-    recurring: BTreeMap<OpId, Recurring>,
-    due: BTreeSet<(Instant, OpId)>,
+    recurring: Recurrences,
+    /// The resource of each operation at work.
+    at_work: BTreeMap<OpId, ResourceName>,
     /// The resource of each operation that waits or is at work, without recurring ones.
     known: BTreeMap<OpId, ResourceName>,
     waiting: usize,
@@ -188,16 +61,17 @@ impl Executor {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
+            limits,
             now: Instant::ZERO,
             term: Term::new(0),
             lanes: Lanes::new(limits),
             resources: BTreeMap::new(),
-            recurring: BTreeMap::new(),
-            due: BTreeSet::new(),
+            recurring: Recurrences::new(limits.schedule),
+            at_work: BTreeMap::new(),
             known: BTreeMap::new(),
             waiting: 0,
             turns: 0,
-            failures: Failures::new(limits.failure_expiry),
+            failures: Failures::counting(limits.counting),
             shutting_down: false,
             stats: Stats::default(),
         }
@@ -222,6 +96,18 @@ impl Executor {
         self.failures.count(now, resource)
     }
 
+    /// What is known of a resource's past.
+    #[must_use]
+    pub fn past(&self, resource: &ResourceName) -> Past {
+        self.resources.get(resource).map(|resource| resource.past).unwrap_or_default()
+    }
+
+    /// How many resources are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.resources.len()
+    }
+
     /// The newest term seen.
     #[must_use]
     pub const fn term(&self) -> Term {
@@ -237,7 +123,7 @@ impl Executor {
     /// Whether nothing waits, recurs or is at work.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.known.is_empty() && self.recurring.is_empty() && self.in_flight().next().is_none()
+        self.known.is_empty() && self.recurring.len() == 0 && self.at_work.is_empty()
     }
 
     fn submit(&mut self, order: Order, out: &mut Vec<Output>) {
@@ -247,8 +133,9 @@ impl Executor {
             out.push(Output::Refused { op, why });
             return;
         }
+        self.remember(order.resource(), out);
         if order.recurs() {
-            return self.repeat(order);
+            return self.recurring.add(self.now, order);
         }
         let name = order.resource().clone();
         self.known.insert(op, name.clone());
@@ -274,7 +161,8 @@ impl Executor {
             self.term = term;
         }
         let op = order.op();
-        if self.known.contains_key(&op) || self.recurring.contains_key(&op) {
+        let known = self.known.contains_key(&op) || self.at_work.contains_key(&op);
+        if known || self.recurring.contains(op) {
             return Err(Refused::Known);
         }
         let stops = matches!(order.action, Action::Stop | Action::Demote);
@@ -292,9 +180,7 @@ impl Executor {
     /// A stop of the resource comes: what waits is moot, except a demote, as some agents only
     /// stop what is demoted.
     fn make_way(&mut self, name: &ResourceName, out: &mut Vec<Output>) {
-        let of_it = self.recurring.values().map(|recurring| &recurring.order);
-        let of_it = of_it.filter(|order| order.resource() == name).map(Order::op);
-        for op in of_it.collect::<Vec<_>>() {
+        for op in self.recurring.of(name) {
             self.end_recurring(op, out);
         }
         let stays = |order: &Order| matches!(order.action, Action::Stop | Action::Demote);
@@ -324,7 +210,8 @@ impl Executor {
         let name = order.resource().clone();
         self.leave(&name);
         self.turns += 1;
-        let waiting = Waiting { turn: self.turns, order, joined: Vec::new(), recurring };
+        let (turn, since, joined) = (self.turns, self.now, Vec::new());
+        let waiting = Waiting { turn, since, order, joined, recurring };
         let resource = self.resources.entry(name.clone()).or_default();
         // Recurring monitors let every other order go first.
         let at = resource.queue.iter().position(|waiting| waiting.recurring);
@@ -339,7 +226,7 @@ impl Executor {
     fn leave(&mut self, name: &ResourceName) {
         let resource = self.resources.get(name);
         if let Some(first) = resource.and_then(|resource| resource.queue.front()) {
-            self.lanes.leave(first.order.action.lane(), first.turn, name);
+            self.lanes.leave(first.order.lane(), first.turn, name);
         }
     }
 
@@ -347,40 +234,60 @@ impl Executor {
     fn ready(&mut self, name: &ResourceName) {
         let resource = self.resources.get(name).filter(|resource| resource.running.is_none());
         if let Some(first) = resource.and_then(|resource| resource.queue.front()) {
-            self.lanes.wait(first.order.action.lane(), first.turn, name);
+            self.lanes.wait(first.order.lane(), first.turn, name);
         }
     }
 
-    fn repeat(&mut self, order: Order) {
-        let interval = order.context.interval.unwrap_or_default();
-        let next = self.now + phase(order.resource(), interval);
-        let op = order.op();
-        self.due.insert((next, op));
-        self.recurring.insert(op, Recurring { order, next, busy: false, last: None });
+    /// Makes room for a resource, should it be a new one.
+    fn remember(&mut self, name: &ResourceName, out: &mut Vec<Output>) {
+        if let Some(known) = self.resources.get_mut(name) {
+            known.moot = false;
+            return;
+        }
+        if let Some(surplus) = surplus(&self.resources, || self.recurring.resources()) {
+            self.forget_now(surplus, out);
+        }
+        self.resources.insert(name.clone(), Resource::default());
     }
 
-    /// Lets the monitors run whose time has come, and sets their next time on the same schedule.
-    fn fire(&mut self) {
-        while let Some(&(at, op)) = self.due.first().filter(|(at, _)| *at <= self.now) {
-            self.due.remove(&(at, op));
-            let Some(recurring) = self.recurring.get_mut(&op) else { continue };
-            let interval = recurring.order.context.interval.unwrap_or_default();
-            let (next, missed) = following(at, interval, self.now);
-            recurring.next = next;
-            self.due.insert((next, op));
-            self.stats.skipped += missed;
-            if std::mem::replace(&mut recurring.busy, true) {
-                self.stats.skipped += 1;
-                continue;
+    fn forget(&mut self, name: &ResourceName, out: &mut Vec<Output>) {
+        for op in self.recurring.of(name) {
+            self.end_recurring(op, out);
+        }
+        self.failures.clear(name);
+        let Some(resource) = self.resources.get_mut(name) else { return };
+        resource.moot = true;
+        if resource.is_idle() {
+            self.forget_now(name.clone(), out);
+        }
+    }
+
+    fn forget_now(&mut self, resource: ResourceName, out: &mut Vec<Output>) {
+        self.resources.remove(&resource);
+        self.failures.clear(&resource);
+        self.stats.forgotten += 1;
+        out.push(Output::Event(Event::Forgotten { resource }));
+    }
+
+    /// Lets the monitors run whose time has come, and sets their next time.
+    fn fire(&mut self, out: &mut Vec<Output>) {
+        while let Some(tick) = self.recurring.fire(self.now) {
+            if tick.skipped > 0 {
+                self.stats.skipped += tick.skipped;
+                let resource = self.recurring.get_mut(tick.op).map(|it| it.order.resource());
+                if let Some(resource) = resource.cloned() {
+                    let (op, ticks) = (tick.op, tick.skipped);
+                    out.push(Output::Event(Event::Skipped { op, resource, ticks }));
+                }
             }
-            let order = recurring.order.clone();
-            self.enqueue(order, true);
+            if let Some(order) = tick.order {
+                self.enqueue(order, true);
+            }
         }
     }
 
     fn end_recurring(&mut self, op: OpId, out: &mut Vec<Output>) {
-        let Some(recurring) = self.recurring.remove(&op) else { return };
-        self.due.remove(&(recurring.next, op));
+        let Some(recurring) = self.recurring.remove(op) else { return };
         let (resource, action) = (recurring.order.resource().clone(), recurring.order.action);
         let failures = self.failures.count(self.now, &resource);
         self.leave(&resource);
@@ -391,45 +298,99 @@ impl Executor {
         out.push(Output::Ended { op, resource, action, answer: Answer::Cancelled, failures });
     }
 
+    fn press(&mut self, load: Load, out: &mut Vec<Output>) {
+        let Some(threshold) = self.limits.load_threshold else { return };
+        let pressure = load.pressure(threshold);
+        if self.lanes.press(pressure) {
+            out.push(Output::Event(Event::Pressure { pressure }));
+        }
+    }
+
     /// Runs what may run.
     fn pump(&mut self, out: &mut Vec<Output>) {
         while let Some(name) = self.lanes.next() {
             let Some(resource) = self.resources.get_mut(&name) else { continue };
             let Some(waiting) = resource.queue.pop_front() else { continue };
+            let (op, action) = (waiting.order.op(), waiting.order.action);
+            let waited = self.now.since(waiting.since);
             out.push(Output::Run(waiting.order.clone()));
+            out.push(Output::Event(Event::Began { op, resource: name.clone(), action, waited }));
             self.stats.runs += 1;
+            resource.begins(action);
             resource.running = Some((waiting, self.now));
+            self.at_work.insert(op, name);
         }
     }
 
     fn done(&mut self, op: OpId, answer: &Answer, out: &mut Vec<Output>) {
-        let is_it = |resource: &&mut Resource| {
-            resource.running.as_ref().is_some_and(|(waiting, _)| waiting.order.op() == op)
-        };
-        let Some(resource) = self.resources.values_mut().find(is_it) else { return };
+        let Some(name) = self.at_work.remove(&op) else { return };
+        let Some(resource) = self.resources.get_mut(&name) else { return };
         let Some((waiting, began)) = resource.running.take() else { return };
         let (action, ended) = (waiting.order.action, self.now);
-        if resource.history.len() >= MAX_HISTORY {
-            resource.history.pop_front();
+        let (took, outcome) = (ended.since(began), answer.outcome());
+        let finished = Event::Finished { op, resource: name.clone(), action, outcome, took };
+        out.push(Output::Event(finished));
+        let tolerated = waiting.recurring && self.tolerates(op, answer, out);
+        let recovery = self.judge(&waiting.order, answer).filter(|_| !tolerated);
+        if let Some(resource) = self.resources.get_mut(&name) {
+            resource.ended(action, answer);
+            let (answer, recovery) = (answer.clone(), recovery.clone());
+            resource.note(History { op, action, began, ended, answer, recovery });
         }
-        resource.history.push_back(History { op, action, began, ended, answer: answer.clone() });
-        let name = waiting.order.resource().clone();
-        if answer.severity(action.operation()) != Severity::None {
-            self.failures.record(self.now, &name);
+        if let Some(recovery) = recovery {
+            self.stats.failed += 1;
+            let (resource, failures) = (name.clone(), self.failures.record(self.now, &name));
+            out.push(Output::Event(Event::Failed { op, resource, action, recovery, failures }));
         }
-        self.lanes.give_back(action.lane());
+        self.lanes.give_back(waiting.order.lane());
         if waiting.recurring {
-            self.monitored(op, answer, out);
+            self.monitored(op, answer, tolerated, out);
         } else {
             self.end(&waiting, answer, out);
         }
         self.ready(&name);
+        if self.resources.get(&name).is_some_and(|it| it.moot && it.is_idle()) {
+            self.forget_now(name, out);
+        }
     }
 
-    fn monitored(&mut self, op: OpId, answer: &Answer, out: &mut Vec<Output>) {
+    /// What a failure asks for.
+    fn judge(&self, order: &Order, answer: &Answer) -> Option<Recovery> {
+        let policy = order.context.meta.get("on-fail").map(|text| text.parse());
+        let on_fail = policy.and_then(Result::ok);
+        let (action, past) = (order.action, self.past(order.resource()));
+        Failure { action, answer, past, on_fail }.recovery()
+    }
+
+    /// Whether the failure of a recurring monitor is one too few to count.
+    fn tolerates(&mut self, op: OpId, answer: &Answer, out: &mut Vec<Output>) -> bool {
+        let Some(recurring) = self.recurring.get_mut(op) else { return false };
+        let action = recurring.order.action;
+        if answer.severity(action.operation()) == Severity::None {
+            recurring.failed = 0;
+            return false;
+        }
+        let of = match answer {
+            Answer::NoAnswer { .. } => self.limits.silent_monitors,
+            Answer::Cancelled | Answer::Report(_) => self.limits.failed_monitors,
+        };
+        recurring.failed = recurring.failed.saturating_add(1);
+        let in_row = recurring.failed;
+        if in_row >= of {
+            return false;
+        }
+        self.stats.tolerated += 1;
+        let resource = recurring.order.resource().clone();
+        out.push(Output::Event(Event::Tolerated { op, resource, in_row, of }));
+        true
+    }
+
+    fn monitored(&mut self, op: OpId, answer: &Answer, tolerated: bool, out: &mut Vec<Output>) {
+        if let Some(order) = self.recurring.done(self.now, op) {
+            self.enqueue(order, true);
+        }
         // One that was cancelled while it was at work has had its end.
-        let Some(recurring) = self.recurring.get_mut(&op) else { return };
-        recurring.busy = false;
+        let Some(recurring) = self.recurring.get_mut(op).filter(|_| !tolerated) else { return };
         let failed = answer.severity(recurring.order.action.operation()) != Severity::None;
         let last = recurring.last.replace(answer.clone());
         if failed || last.is_none_or(|last| last.outcome() != answer.outcome()) {
@@ -458,13 +419,9 @@ impl Executor {
         let joined = resource.queue.iter_mut().find(|waiting| waiting.joined.contains(&op));
         if let Some(waiting) = joined {
             waiting.joined.retain(|joined| *joined != op);
-            let (order, joined) = (waiting.order.clone(), Vec::new());
+            let order = waiting.order.clone();
             let order = Order { context: crate::OpContext { op, ..order.context }, ..order };
-            self.end(
-                &Waiting { turn: 0, order, joined, recurring: false },
-                &Answer::Cancelled,
-                out,
-            );
+            self.end(&alone(order), &Answer::Cancelled, out);
             return;
         }
         // One that others have joined goes on for them, under the name of the first of them.
@@ -473,12 +430,7 @@ impl Executor {
         if let Some(waiting) = heir.filter(|waiting| !waiting.joined.is_empty()) {
             let (order, first) = (waiting.order.clone(), waiting.joined.remove(0));
             waiting.order.context.op = first;
-            let joined = Vec::new();
-            self.end(
-                &Waiting { turn: 0, order, joined, recurring: false },
-                &Answer::Cancelled,
-                out,
-            );
+            self.end(&alone(order), &Answer::Cancelled, out);
         } else if own.is_some() {
             self.cancel_waiting(&name, |order| order.op() != op, out);
         }
@@ -491,6 +443,7 @@ impl Executor {
             running.into_iter().chain(waiting).any(|order| order.action == Action::Stop)
         });
         if !at_stop {
+            self.stats.failed += 1;
             let failures = self.failures.record(self.now, &resource);
             out.push(Output::Died { resource, reason, failures });
         }
@@ -498,7 +451,7 @@ impl Executor {
 
     fn shut_down(&mut self, out: &mut Vec<Output>) {
         self.shutting_down = true;
-        for op in self.recurring.keys().copied().collect::<Vec<_>>() {
+        for op in self.recurring.all() {
             self.end_recurring(op, out);
         }
         let stays = |order: &Order| matches!(order.action, Action::Stop | Action::Demote);
@@ -511,8 +464,9 @@ impl Executor {
 impl Machine for Executor {
     type Input = Input;
     type Output = Output;
-    /// All that wait or recur may be cancelled, and all budgets be used, at once.
-    const MAX_OUTPUTS: usize = 2 * MAX_WAITING + 3 * Limits::MAX;
+    /// All monitors may miss their time, all that wait or recur be cancelled, and all budgets be
+    /// used, at once.
+    const MAX_OUTPUTS: usize = 4 * MAX_WAITING + 8 * Limits::MAX;
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.tick(now, out);
@@ -521,6 +475,8 @@ impl Machine for Executor {
             Input::Cleanup(resource) => self.failures.clear(&resource),
             Input::Done(op, answer) => self.done(op, &answer, out),
             Input::Died(resource, reason) => self.died(resource, reason, out),
+            Input::Forget(resource) => self.forget(&resource, out),
+            Input::Load(load) => self.press(load, out),
             Input::Shutdown => self.shut_down(out),
             Input::Submit(order) => self.submit(order, out),
         }
@@ -529,31 +485,16 @@ impl Machine for Executor {
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
-        self.fire();
+        self.fire(out);
         self.pump(out);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        self.recurring.deadline()
     }
 }
 
-/// Where in the interval a resource's monitors lie: by its name, so that all are spread and a
-/// restart changes nothing. Never zero.
-fn phase(resource: &ResourceName, interval: Duration) -> Duration {
-    // FNV-1a.
-    let hash = resource.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-    Duration::from_nanos(hash % nanos + 1)
-}
-
-/// The first time after `now` on the schedule, and how many were missed before it.
-fn following(at: Instant, interval: Duration, now: Instant) -> (Instant, u64) {
-    let step = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-    let late = u64::try_from(now.since(at).as_nanos()).unwrap_or(u64::MAX);
-    let missed = late / step;
-    let ahead = missed.saturating_add(1).saturating_mul(step);
-    (at + Duration::from_nanos(ahead), missed)
+/// An order whose end is told for itself.
+const fn alone(order: Order) -> Waiting {
+    Waiting { turn: 0, since: Instant::ZERO, order, joined: Vec::new(), recurring: false }
 }

@@ -1,5 +1,7 @@
 //! What the executor is asked for, and what it answers.
 
+use std::fmt;
+
 use ha_core::effect::Effect;
 use ha_core::id::{OpId, ResourceName, Term};
 use ha_core::role::Role;
@@ -49,20 +51,23 @@ impl Action {
             }
         }
     }
+}
 
-    /// Which budget it is of.
-    pub(super) const fn lane(self) -> Lane {
-        match self {
-            Self::Stop | Self::Demote => Lane::Stop,
-            Self::Monitor(_) => Lane::Monitor,
-            Self::MigrateFrom
-            | Self::MigrateTo
-            | Self::Notify
-            | Self::Promote
-            | Self::Reload
-            | Self::Start
-            | Self::Validate => Lane::Action,
-        }
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Demote => "demote",
+            Self::MigrateFrom => "migrate_from",
+            Self::MigrateTo => "migrate_to",
+            Self::Monitor(Check { role: None, .. }) => "probe",
+            Self::Monitor(_) => "monitor",
+            Self::Notify => "notify",
+            Self::Promote => "promote",
+            Self::Reload => "reload",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Validate => "validate",
+        })
     }
 }
 
@@ -71,19 +76,12 @@ impl Action {
 pub(super) enum Lane {
     Stop,
     Action,
+    Probe,
     Monitor,
 }
 
 impl Lane {
-    pub(super) const ALL: [Self; 3] = [Self::Stop, Self::Action, Self::Monitor];
-
-    pub(super) const fn index(self) -> usize {
-        match self {
-            Self::Stop => 0,
-            Self::Action => 1,
-            Self::Monitor => 2,
-        }
-    }
+    pub(super) const ALL: [Self; 4] = [Self::Stop, Self::Action, Self::Probe, Self::Monitor];
 }
 
 /// One order to the executor.
@@ -110,6 +108,22 @@ impl Order {
     #[must_use]
     pub const fn resource(&self) -> &ResourceName {
         &self.context.resource
+    }
+
+    /// Which budget it is of.
+    pub(super) fn lane(&self) -> Lane {
+        match self.action {
+            Action::Stop | Action::Demote => Lane::Stop,
+            Action::Monitor(_) if self.recurs() => Lane::Monitor,
+            Action::Monitor(_) => Lane::Probe,
+            Action::MigrateFrom
+            | Action::MigrateTo
+            | Action::Notify
+            | Action::Promote
+            | Action::Reload
+            | Action::Start
+            | Action::Validate => Lane::Action,
+        }
     }
 
     pub(super) fn recurs(&self) -> bool {

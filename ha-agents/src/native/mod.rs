@@ -1,6 +1,8 @@
 //! Agents written in Rust: no shell, no fork for a monitor.
 
 #[cfg(feature = "tokio")]
+mod adopted;
+#[cfg(feature = "tokio")]
 mod claim;
 #[cfg(feature = "tokio")]
 mod closure;
@@ -8,13 +10,19 @@ mod closure;
 mod deaths;
 mod dummy;
 #[cfg(feature = "tokio")]
+mod held;
+#[cfg(feature = "tokio")]
 mod holders;
 #[cfg(feature = "tokio")]
 mod mount;
 #[cfg(feature = "tokio")]
 mod mountinfo;
 #[cfg(feature = "tokio")]
+mod notify;
+#[cfg(feature = "tokio")]
 mod process;
+#[cfg(feature = "tokio")]
+mod ready;
 #[cfg(feature = "tokio")]
 pub(crate) mod warden;
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
-use std::pin::Pin;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +19,20 @@ use tokio::sync::Mutex;
 use crate::agent::{
     AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
 };
+use crate::diagnose::last_lines;
 use crate::group::Group;
 use crate::leftovers;
+use crate::native::adopted::{self, Adopted};
 use crate::native::deaths::{Deaths, Life};
+use crate::native::held::Held;
+use crate::native::ready::{Awaited, Ready};
 use crate::outcome::Outcome;
 
 /// How often a start asks whether the process serves yet.
 const READY_POLL: Duration = Duration::from_millis(10);
 
-type ReadyFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
+/// How much of the end of a log is read for the reason of a death.
+const LOG_TAIL: u64 = 4 * 1024;
 
 /// Runs a program as a resource, in a process group of its own.
 ///
@@ -35,13 +41,17 @@ type ReadyFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 ///   attribute `fencing-token` if there is one, for the program to show to its storage; and by what
 ///   it is found again, `HA_NODE` and `HA_SESSION` ([`leftovers`]). Stdin is
 ///   empty, stdout and stderr are the parent's.
-/// - A start returns when the program serves, if [`ready_when`](Self::ready_when) says how to
-///   tell; else when it has been executed.
+/// - A start returns when the program serves, if [`ready_when`](Self::ready_when),
+///   [`ready_on_notify`](Self::ready_on_notify), [`ready_on_port`](Self::ready_on_port) or
+///   [`ready_on_line`](Self::ready_on_line) says how to tell (the last one given holds); else when
+///   it has been executed.
 /// - A stop sends SIGTERM to the group at once, after [`stop_grace`](Self::stop_grace) SIGKILL, or
 ///   earlier, at half of the operation's timeout, so that also a stop in a hurry ends in time; it
 ///   reaps. When it succeeds, nobody of the group is alive; while a killed member of it still is,
 ///   as one that waits for a dead disk, it fails, and so does a monitor. A descendant that makes a session of
 ///   its own (a daemon) escapes: use programs that stay in the foreground.
+/// - With a [`pidfile`](Self::pidfile) or as a [`daemon`](Self::daemon) it outlives this program, and
+///   is adopted by the next that is given the same file. Otherwise:
 /// - Dropping the agent kills the group. When this program dies without that, even by SIGKILL, the
 ///   group is killed by a small process that waits for just that, a `/bin/sh`; it starts right
 ///   after the program, and where there is no `/bin/sh` a warning is logged and the program would
@@ -67,9 +77,19 @@ pub struct Process {
     env: BTreeMap<OsString, OsString>,
     directory: Option<PathBuf>,
     stop_grace: Duration,
-    ready: Option<Arc<dyn Fn() -> ReadyFuture + Send + Sync>>,
-    running: Mutex<Option<Group>>,
+    ready: Ready,
+    log: Option<PathBuf>,
+    pidfile: Option<Pidfile>,
+    running: Mutex<Option<Held>>,
     life: Life,
+}
+
+/// By what it is found again.
+#[derive(Debug)]
+struct Pidfile {
+    path: PathBuf,
+    /// Whether the program goes to the background and writes it.
+    daemon: bool,
 }
 
 impl Process {
@@ -85,7 +105,9 @@ impl Process {
             env: BTreeMap::from([path]),
             directory: None,
             stop_grace: Duration::from_secs(10),
-            ready: None,
+            ready: Ready::Executed,
+            log: None,
+            pidfile: None,
             running: Mutex::new(None),
             life: Life::default(),
         }
@@ -127,7 +149,62 @@ impl Process {
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        self.ready = Some(Arc::new(move || Box::pin(ready())));
+        self.ready = Ready::Asked(Arc::new(move || Box::pin(ready())));
+        self
+    }
+
+    /// It serves when it has said so by `sd_notify(3)`: `READY=1` on the socket that its environment
+    /// names as `NOTIFY_SOCKET`. Messages of others than its process group are not taken. What it
+    /// says as `STATUS=` is in the reason of a start that fails.
+    #[must_use]
+    pub fn ready_on_notify(mut self) -> Self {
+        self.ready = Ready::Notified;
+        self
+    }
+
+    /// It serves when it takes connections on a TCP port; every monitor looks again.
+    #[must_use]
+    pub fn ready_on_port(mut self, address: SocketAddr) -> Self {
+        self.ready = Ready::Port(address);
+        self
+    }
+
+    /// It serves when `text` has come in what it says; its output goes to the file, as with
+    /// [`log`](Self::log).
+    #[must_use]
+    pub fn ready_on_line(mut self, log: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let log = log.into();
+        self.ready = Ready::Line { log: log.clone(), text: text.into() };
+        self.log(log)
+    }
+
+    /// Appends its standard output and error to a file, which is made if it is not there; its last
+    /// line is in the reason when the process has died. Default: they are the parent's. The file is
+    /// not rotated: use a program that does it for what talks much.
+    #[must_use]
+    pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log = Some(file.into());
+        self
+    }
+
+    /// Lets the process outlive this program, and writes its number to the file. A start, monitor or
+    /// stop that knows of no process looks there first: a process that was started with the same
+    /// pidfile (its environment has it as `HA_PIDFILE`), or whose executable has the name of the
+    /// program, is adopted. The death of one that is adopted is told like any other, but not how it
+    /// ended. A stop ends it and then all that have inherited its environment.
+    ///
+    /// [`leftovers`](crate::leftovers) does not touch it.
+    #[must_use]
+    pub fn pidfile(mut self, file: impl Into<PathBuf>) -> Self {
+        self.pidfile = Some(Pidfile { path: file.into(), daemon: false });
+        self
+    }
+
+    /// The same for a program that goes to the background by itself, and writes the number of the
+    /// process that stays to the file: a start adopts that one.
+    #[must_use]
+    pub fn daemon(mut self, pidfile: impl Into<PathBuf>) -> Self {
+        self.pidfile = Some(Pidfile { path: pidfile.into(), daemon: true });
         self
     }
 
@@ -137,7 +214,8 @@ impl Process {
     ///
     /// Cancel safe.
     pub async fn id(&self) -> Option<u32> {
-        self.running.lock().await.as_ref().and_then(|group| group.child.id())
+        let running = self.running.lock().await;
+        running.as_ref().map(|held| held.pid().as_raw_nonzero().get().unsigned_abs())
     }
 
     /// The deaths of the process from now on, each once, as they happen: what ended by a
@@ -148,37 +226,93 @@ impl Process {
         self.life.deaths()
     }
 
-    fn command(&self, context: &OpContext) -> Command {
+    fn command(&self, context: &OpContext) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(&self.env).stdin(Stdio::null());
         command.env("HA_RESOURCE", context.resource.as_str());
         if let Some(token) = context.meta.get("fencing-token") {
             command.env("HA_FENCING_TOKEN", token);
         }
-        leftovers::mark(&mut command, context);
+        match &self.pidfile {
+            Some(pidfile) => {
+                command.env(adopted::MARK, &pidfile.path);
+            }
+            None => leftovers::mark(&mut command, context),
+        }
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
-        command
+        if let Some(log) = &self.log {
+            let log = OpenOptions::new().create(true).append(true).open(log)?;
+            command.stdout(log.try_clone()?).stderr(log);
+        }
+        Ok(command)
     }
 
-    async fn bring_up(&self, context: &OpContext, running: &mut Option<Group>) -> OpResult {
-        if running.as_ref().is_some_and(Group::has_exited)
+    /// Starts the process, or adopts one that runs.
+    fn begin(&self, context: &OpContext) -> io::Result<Held> {
+        if let Some(held) = self.find() {
+            return Ok(held);
+        }
+        let mut command = self.command(context)?;
+        let awaited = self.ready.prepare(&mut command)?;
+        let group = match &self.pidfile {
+            None => Group::spawn_guarded(&mut command)?,
+            Some(Pidfile { path, daemon }) => {
+                if *daemon {
+                    // One of an earlier life, which does not run, must not be taken for the new one.
+                    let _not_there = std::fs::remove_file(path);
+                }
+                let group = Group::spawn_lasting(&mut command)?;
+                if !*daemon {
+                    adopted::write(path, group.leader())?;
+                }
+                group
+            }
+        };
+        Ok(Held::child(group, awaited))
+    }
+
+    /// The process that the pidfile names, if it runs.
+    fn find(&self) -> Option<Held> {
+        let pidfile = self.pidfile.as_ref()?;
+        Adopted::find(&pidfile.path, &self.program).map(Held::adopted)
+    }
+
+    /// Looks for a process that an earlier life has left, if none is known.
+    fn look_around(&self, running: &mut Option<Held>) {
+        if running.is_none()
+            && let Some(held) = self.find()
+        {
+            self.life.began(held.exit());
+            *running = Some(held);
+        }
+    }
+
+    async fn bring_up(&self, context: &OpContext, running: &mut Option<Held>) -> OpResult {
+        if running.as_ref().is_some_and(Held::has_exited)
             && let Err(report) = self.bury(running).await
         {
             return Ok(report);
         }
         if running.is_none() {
-            match Group::spawn_guarded(&mut self.command(context)) {
-                Ok(group) => {
-                    self.life.began(group.exit());
-                    *running = Some(group);
+            match self.begin(context) {
+                Ok(held) => {
+                    if !self.is_daemon() {
+                        self.life.began(held.exit());
+                    }
+                    *running = Some(held);
                 }
                 Err(error) => return Ok(refusal(&error)),
             }
         }
-        while !self.is_ready().await {
-            if running.as_ref().is_none_or(Group::has_exited) {
+        while !self.serves(running).await {
+            if running.as_ref().is_none_or(Held::has_exited) {
+                match self.background(running).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => return Ok(refusal(&error)),
+                }
                 return Ok(match self.bury(running).await {
                     Ok(reason) => Report::new(Outcome::GenericError, reason),
                     Err(report) => report,
@@ -191,30 +325,60 @@ impl Process {
         Ok(Report::success())
     }
 
-    async fn look(&self, running: &mut Option<Group>) -> OpResult {
-        match running {
-            None => Ok(Report::new(Outcome::NotRunning, "")),
-            Some(group) if group.has_exited() => Ok(match self.bury(running).await {
+    fn is_daemon(&self) -> bool {
+        self.pidfile.as_ref().is_some_and(|pidfile| pidfile.daemon)
+    }
+
+    /// The leader has ended during a start: adopts the process that it has left in the background,
+    /// if it was to; waits for its pidfile.
+    async fn background(&self, running: &mut Option<Held>) -> io::Result<bool> {
+        let Some(held) = running.as_mut().filter(|_| self.is_daemon()) else { return Ok(false) };
+        if !held.release().await? {
+            return Ok(false);
+        }
+        loop {
+            if let Some(mut daemon) = self.find() {
+                self.life.began(daemon.exit());
+                daemon.awaited = std::mem::replace(&mut held.awaited, Awaited::Nothing);
+                *running = Some(daemon);
+                return Ok(true);
+            }
+            pause(READY_POLL).await?;
+        }
+    }
+
+    async fn look(&self, running: &mut Option<Held>) -> OpResult {
+        self.look_around(running);
+        let Some(exited) = running.as_ref().map(Held::has_exited) else {
+            return Ok(Report::new(Outcome::NotRunning, ""));
+        };
+        if exited {
+            return Ok(match self.bury(running).await {
                 Ok(reason) => Report::new(Outcome::NotRunning, reason),
                 Err(report) => report,
-            }),
-            Some(_) if self.is_ready().await => Ok(Report::success()),
-            Some(_) => Ok(Report::new(Outcome::GenericError, "it runs but does not serve")),
+            });
         }
+        if self.serves(running).await {
+            return Ok(Report::success());
+        }
+        let status = running.as_ref().map(|held| held.awaited.status()).unwrap_or_default();
+        let colon = if status.is_empty() { "" } else { "; it says: " };
+        let reason = format!("it runs but does not serve{colon}{status}");
+        Ok(Report::new(Outcome::GenericError, reason))
     }
 
     /// Reaps a leader that has ended, with what is left of its group; says how it ended.
     ///
     /// The group is kept, and the answer is a failure, as long as a member of it is alive.
-    async fn bury(&self, running: &mut Option<Group>) -> Result<String, Report> {
-        let Some(group) = running.as_mut() else {
+    async fn bury(&self, running: &mut Option<Held>) -> Result<String, Report> {
+        let Some(held) = running.as_mut() else {
             return Ok(String::new());
         };
         self.life.fell();
-        match group.reap().await {
+        match held.reap().await {
             Ok(status) => {
                 *running = None;
-                Ok(format!("the process ended: {status}"))
+                Ok(format!("the process ended: {status}{}", self.last_words()))
             }
             Err(error) => {
                 let reason = format!("the process ended, but not its group: {error}");
@@ -223,12 +387,34 @@ impl Process {
         }
     }
 
-    async fn is_ready(&self) -> bool {
-        match &self.ready {
-            Some(ready) => ready().await,
-            None => true,
-        }
+    /// Whether it serves. A program that goes to the background does not before it has.
+    async fn serves(&self, running: &mut Option<Held>) -> bool {
+        let Some(held) = running.as_mut() else { return false };
+        let in_place = !self.is_daemon() || held.is_adopted();
+        let leader = held.pid().as_raw_nonzero().get();
+        in_place && held.awaited.has_come(leader) && self.ready.ask().await
     }
+
+    /// The last line of its log, as a part of a sentence.
+    fn last_words(&self) -> String {
+        let last = self.log.as_deref().and_then(|log| tail(log).ok());
+        let last = last
+            .and_then(|text| last_lines(&text).into_iter().rfind(|line| !line.trim().is_empty()));
+        let words = |line: String| {
+            let line: String = line.trim().chars().take(200).collect();
+            format!("; it last said {line:?}")
+        };
+        last.map(words).unwrap_or_default()
+    }
+}
+
+fn tail(log: &Path) -> io::Result<String> {
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))?;
+    let mut text = Vec::new();
+    file.take(LOG_TAIL).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// What the standard calls a program that cannot be executed.
@@ -256,13 +442,18 @@ impl ResourceAgent for Process {
     async fn stop(&self, context: &OpContext) -> OpResult {
         let work = async {
             let mut running = self.running.lock().await;
-            let Some(group) = running.as_mut() else {
+            self.look_around(&mut running);
+            let Some(held) = running.as_mut() else {
                 return Ok(Report::success());
             };
             self.life.is_stopped();
             let grace = self.stop_grace.min(context.timeout / 2);
-            match group.end(grace).await {
+            match held.end(grace).await {
                 Ok(_) => {
+                    if let Some(pidfile) = &self.pidfile {
+                        // A daemon may have removed it itself.
+                        let _not_there = std::fs::remove_file(&pidfile.path);
+                    }
                     *running = None;
                     Ok(Report::success())
                 }
@@ -302,6 +493,10 @@ impl ResourceAgent for Process {
                 parameter("directory", "its working directory", Some("")),
                 parameter("env.NAME", "a variable of its environment", Some("")),
                 parameter("stop_grace", "the time from SIGTERM to SIGKILL", Some("10s")),
+                parameter("log", "a file to which its output is appended", Some("")),
+                parameter("ready", "notify, port IP:PORT or line TEXT", Some("")),
+                parameter("pidfile", "lets it outlive its manager, which adopts it", Some("")),
+                parameter("daemon", "whether it writes the pidfile itself", Some("false")),
             ],
             ..metadata
         }

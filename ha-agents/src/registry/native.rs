@@ -32,7 +32,44 @@ pub(super) fn process(given: &BTreeMap<String, String>) -> Made {
     if let Some(grace) = parameters.span("stop_grace") {
         process = process.stop_grace(grace);
     }
+    process = lasting(process, &mut parameters);
     parameters.finish(Arc::new(process))
+}
+
+/// How it tells that it serves, where its words go, and by what it is found again.
+fn lasting(mut process: Process, parameters: &mut Parameters<'_>) -> Process {
+    let log = parameters.optional("log").filter(|log| !log.is_empty());
+    if let Some(log) = log {
+        process = process.log(log);
+    }
+    let ready = parameters.optional("ready").filter(|ready| !ready.is_empty());
+    let port = |text: &str| text.strip_prefix("port ")?.trim().parse().ok();
+    let line = |text: &str| text.strip_prefix("line ").map(str::to_owned);
+    match ready.map(|text| (text, port(text), line(text))) {
+        None => {}
+        Some(("notify", ..)) => process = process.ready_on_notify(),
+        Some((_, Some(address), _)) => process = process.ready_on_port(address),
+        Some((_, None, Some(text))) => match log {
+            Some(log) => process = process.ready_on_line(log, text),
+            None => parameters.refuse("ready", "line TEXT only with a log"),
+        },
+        Some((_, None, None)) => parameters.refuse("ready", "notify, port IP:PORT or line TEXT"),
+    }
+    let daemon = parameters.flag("daemon").unwrap_or_default();
+    match parameters.optional("pidfile").filter(|file| !file.is_empty()) {
+        Some(file) if file.starts_with('/') && daemon => process.daemon(file),
+        Some(file) if file.starts_with('/') => process.pidfile(file),
+        Some(_) => {
+            parameters.refuse("pidfile", "a path that begins with /");
+            process
+        }
+        None => {
+            if daemon {
+                parameters.refuse("daemon", "true only with a pidfile");
+            }
+            process
+        }
+    }
 }
 
 pub(super) fn mount(given: &BTreeMap<String, String>) -> Made {

@@ -15,29 +15,36 @@ use ha_core::time::Instant;
 
 use super::block_on;
 
-fn order(op: u64, resource: &str, action: Action) -> Order {
+pub(super) fn order(op: u64, resource: &str, action: Action) -> Order {
     let context = OpContext::new(resource.parse().expect("a name"), OpId::new(op));
     Order { term: None, action, context }
 }
 
-fn monitor(op: u64, resource: &str, every: Duration) -> Order {
+pub(super) fn monitor(op: u64, resource: &str, every: Duration) -> Order {
     let order = order(op, resource, Action::Monitor(Check::STARTED));
     Order { context: order.context.every(every), ..order }
 }
 
-fn fine() -> Answer {
+pub(super) fn fine() -> Answer {
     Answer::Report(Report::success())
 }
 
 /// Gives `input` to the machine and returns what came of it, in few words.
-fn told(executor: &mut Executor, millis: u64, input: Input) -> Vec<String> {
+pub(super) fn told(executor: &mut Executor, millis: u64, input: Input) -> Vec<String> {
     let mut out = Vec::new();
     executor.handle(Instant::from_millis(millis), input, &mut out);
-    out.into_iter().map(words).collect()
+    said(out)
+}
+
+/// The outputs but the events, in few words.
+pub(super) fn said(out: Vec<Output>) -> Vec<String> {
+    let told = |output: &Output| !matches!(output, Output::Event(_));
+    out.into_iter().filter(told).map(words).collect()
 }
 
 fn words(output: Output) -> String {
     match output {
+        Output::Event(event) => format!("{event:?}"),
         Output::Run(order) => format!("run {}", order.op()),
         Output::Ended { op, answer: Answer::Cancelled, .. } => format!("cancelled {op}"),
         Output::Ended { op, failures, .. } => format!("ended {op} failures {failures}"),
@@ -48,11 +55,11 @@ fn words(output: Output) -> String {
     }
 }
 
-fn submit(order: Order) -> Input {
+pub(super) fn submit(order: Order) -> Input {
     Input::Submit(order)
 }
 
-fn done(op: u64) -> Input {
+pub(super) fn done(op: u64) -> Input {
     Input::Done(OpId::new(op), fine())
 }
 
@@ -104,12 +111,12 @@ fn the_same_order_twice_runs_once_and_answers_both() {
 
 #[test]
 fn monitors_never_take_the_room_of_stops() {
-    let limits = Limits::builder().monitors(1).actions(1).stops(1).build().expect("valid");
+    let limits = Limits::builder().probes(1).actions(1).stops(1).build().expect("valid");
     let mut it = Executor::new(limits);
     for (op, resource) in [(1, "a"), (2, "b"), (3, "c")] {
         told(&mut it, 0, submit(order(op, resource, Action::Monitor(Check::PROBE))));
     }
-    assert_eq!(it.in_flight().count(), 1, "one monitor at a time");
+    assert_eq!(it.in_flight().count(), 1, "one probe at a time");
     assert_eq!(told(&mut it, 0, submit(order(4, "d", Action::Start))), ["run 4"]);
     assert_eq!(told(&mut it, 0, submit(order(5, "c", Action::Stop))), ["cancelled 3", "run 5"]);
 }
@@ -123,27 +130,25 @@ fn monitors_keep_their_schedule_and_skip_what_they_miss() {
     assert!(first <= Instant::ZERO + every);
     let mut out = Vec::new();
     it.tick(first, &mut out);
-    assert!(matches!(out.as_slice(), [Output::Run(_)]));
+    assert_eq!(said(std::mem::take(&mut out)), ["run 1"]);
     // It takes three and a half intervals: three ticks are skipped, and the schedule is the same.
-    out.clear();
     it.tick(first + every * 7 / 2, &mut out);
-    assert_eq!((out.len(), it.stats().skipped), (0, 3));
+    assert_eq!((said(std::mem::take(&mut out)).len(), it.stats().skipped), (0, 3));
     assert_eq!(it.deadline(), Some(first + every * 4));
     it.handle(first + every * 7 / 2, done(1), &mut out);
-    assert_eq!(out.drain(..).map(words).collect::<Vec<_>>(), ["monitored 1 failures 0"]);
+    assert_eq!(said(std::mem::take(&mut out)), ["monitored 1 failures 0"]);
     it.tick(first + every * 4, &mut out);
     it.handle(first + every * 4, done(1), &mut out);
-    assert_eq!(out.len(), 1, "the same answer again is not told: {out:?}");
-    out.clear();
+    assert_eq!(said(std::mem::take(&mut out)), ["run 1"], "the same answer again is not told");
     let dead = || Answer::Report(Report::new(Outcome::NotRunning, ""));
     for turn in 5..7 {
         it.tick(first + every * turn, &mut out);
         it.handle(first + every * turn, Input::Done(OpId::FIRST, dead()), &mut out);
     }
-    let said: Vec<_> = out.drain(..).map(words).collect();
-    assert_eq!(said, ["run 1", "monitored 1 failures 1", "run 1", "monitored 1 failures 2"]);
+    let heard = said(std::mem::take(&mut out));
+    assert_eq!(heard, ["run 1", "monitored 1 failures 1", "run 1", "monitored 1 failures 2"]);
     it.handle(first + every * 6, submit(order(2, "a", Action::Stop)), &mut out);
-    assert_eq!(out.drain(..).map(words).collect::<Vec<_>>(), ["cancelled 1", "run 2"]);
+    assert_eq!(said(out), ["cancelled 1", "run 2"]);
     assert_eq!(it.deadline(), None);
 }
 
@@ -185,7 +190,7 @@ fn failures_expire_and_can_be_cleaned_up() {
 }
 
 /// A running executor, whose results are taken one by one.
-async fn with_service<F>(
+pub(super) async fn with_service<F>(
     test: impl FnOnce(ExecutorHandle, tokio::sync::mpsc::Receiver<Output>) -> F,
 ) where
     F: Future<Output = ()>,

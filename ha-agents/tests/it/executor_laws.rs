@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ha_agents::executor::{Action, Answer, Executor, Input, Limits, Order, Output};
+use ha_agents::executor::{
+    Action, Answer, Executor, Input, Limits, Load, Missed, Order, Output, Schedule,
+};
 use ha_agents::{Check, OpContext, Outcome, Report};
 use ha_core::id::{OpId, ResourceName, Term};
 use ha_core::laws;
@@ -11,9 +13,19 @@ use ha_core::machine::Machine;
 use ha_core::time::Instant;
 use proptest::prelude::*;
 
-fn executor() -> Executor {
-    let limits = Limits::builder().monitors(2).actions(2).stops(2).build();
-    Executor::new(limits.expect("valid"))
+/// An executor with small budgets, and rules by `seed`.
+fn executor(seed: u8) -> Executor {
+    let schedules =
+        [Schedule::Fixed(Missed::Skip), Schedule::Fixed(Missed::CatchUp), Schedule::AfterEnd];
+    let schedule = schedules[usize::from(seed) % schedules.len()];
+    let limits = Limits::builder().monitors(2).probes(2).actions(2).stops(2).load_threshold(80);
+    let limits = limits.schedule(schedule).failed_monitors(1 + u32::from(seed) % 2);
+    let limits = match seed % 5 {
+        0 => limits.failure_window(Duration::from_millis(200)),
+        1 => limits.failure_expiry(Duration::from_millis(200)),
+        _ => limits,
+    };
+    Executor::new(limits.build().expect("valid"))
 }
 
 #[derive(Debug, Clone)]
@@ -21,6 +33,9 @@ enum Step {
     Submit { resource: usize, action: Action, term: Option<u64>, interval: Option<u64> },
     Finish { which: usize, outcome: Outcome },
     Cancel { op: u64 },
+    Die { resource: usize },
+    Forget { resource: usize },
+    Load { hundredths: u32 },
     Wait { millis: u64 },
     Shutdown,
 }
@@ -46,13 +61,30 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<usize>(), outcome).prop_map(|(which, outcome)| Step::Finish { which, outcome }),
         1 => (0..40u64).prop_map(|op| Step::Cancel { op }),
         3 => (0..100u64).prop_map(|millis| Step::Wait { millis }),
+        1 => (0..3usize).prop_map(|resource| Step::Die { resource }),
+        1 => (0..3usize).prop_map(|resource| Step::Forget { resource }),
+        1 => (0..900u32).prop_map(|hundredths| Step::Load { hundredths }),
         1 => Just(Step::Shutdown),
     ]
 }
 
+fn name(resource: usize) -> ResourceName {
+    format!("r{resource}").parse().expect("a name")
+}
+
+/// The inputs that need nothing of the world.
+fn plain(step: &Step) -> Option<Input> {
+    match *step {
+        Step::Die { resource } => Some(Input::Died(name(resource), "killed".to_owned())),
+        Step::Forget { resource } => Some(Input::Forget(name(resource))),
+        Step::Load { hundredths } => Some(Input::Load(Load::new(hundredths, 2))),
+        Step::Shutdown => Some(Input::Shutdown),
+        Step::Submit { .. } | Step::Finish { .. } | Step::Cancel { .. } | Step::Wait { .. } => None,
+    }
+}
+
 fn order(op: u64, resource: usize, action: Action) -> Order {
-    let name = format!("r{resource}").parse().expect("a name");
-    Order { term: None, action, context: OpContext::new(name, OpId::new(op)) }
+    Order { term: None, action, context: OpContext::new(name(resource), OpId::new(op)) }
 }
 
 /// Runs steps as a driver would, and checks what must hold after each.
@@ -102,7 +134,7 @@ impl World {
                         self.since_stop.remove(order.resource());
                     }
                 }
-                Output::Monitored { .. } | Output::Died { .. } => {}
+                Output::Monitored { .. } | Output::Died { .. } | Output::Event(_) => {}
             }
         }
         let in_flight = self.executor.in_flight().count();
@@ -148,7 +180,9 @@ impl World {
                 self.executor.tick(self.now, &mut out);
                 self.take(out);
             }
-            Step::Shutdown => self.give(Input::Shutdown),
+            Step::Die { .. } | Step::Forget { .. } | Step::Load { .. } | Step::Shutdown => {
+                self.give(plain(what).expect("it needs nothing"));
+            }
         }
     }
 }
@@ -159,9 +193,10 @@ proptest! {
     #[test]
     fn one_operation_a_resource_every_order_ends_once_and_stops_come_soon(
         steps in prop::collection::vec(step(), 0..80),
+        seed in any::<u8>(),
     ) {
         let mut world = World {
-            executor: executor(),
+            executor: executor(seed),
             now: Instant::ZERO,
             running: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -181,7 +216,10 @@ proptest! {
     }
 
     #[test]
-    fn the_laws_of_machines_hold(steps in prop::collection::vec((0..60u64, step()), 0..60)) {
+    fn the_laws_of_machines_hold(
+        steps in prop::collection::vec((0..60u64, step()), 0..60),
+        seed in any::<u8>(),
+    ) {
         let schedule: Vec<_> = steps
             .iter()
             .enumerate()
@@ -198,11 +236,13 @@ proptest! {
                     }
                     Step::Cancel { op } => Some(Input::Cancel(OpId::new(op))),
                     Step::Wait { .. } => None,
-                    Step::Shutdown => Some(Input::Shutdown),
+                    Step::Die { .. } | Step::Forget { .. } | Step::Load { .. } | Step::Shutdown => {
+                        plain(step)
+                    }
                 };
                 (Duration::from_millis(*wait), input)
             })
             .collect();
-        laws::check(executor, &schedule).expect("lawful");
+        laws::check(|| executor(seed), &schedule).expect("lawful");
     }
 }

@@ -159,6 +159,7 @@ fn what_is_late_is_looked_at_ended_and_unknown() {
         let body = r#"
             setsid -f sh -c 'echo $$ > "$1/daemon"; exec sleep 120' x "$dir" >/dev/null 2>&1
             trap '' TERM
+            echo "waiting for the moon"; echo "it is late" >&2
             bash -c 'set -m; sleep 1000 & echo $! > "$1/stray"; wait' x "$dir" &
             wait"#;
         script(dir.path(), "hangs", body);
@@ -168,23 +169,38 @@ fn what_is_late_is_looked_at_ended_and_unknown() {
         let files = [dir.path().join("stray"), dir.path().join("daemon")];
         let (error, stray, daemon) =
             tokio::join!(agent.start(&context), line_in(&files[0]), line_in(&files[1]));
+        let _daemon = Killed(daemon.clone());
         let error = error.expect_err("no answer");
         assert_eq!(error.effect(), Effect::Unknown);
         assert!(error.to_string().contains("sleep 1000"), "{error}");
         let AgentError::TimedOut { diagnosis: Some(diagnosis), .. } = &error else {
             panic!("{error}");
         };
+        assert!(error.to_string().contains(r#"last said "it is late""#), "{error}");
+        assert_eq!(diagnosis.output, ["waiting for the moon"]);
         let of_stray = diagnosis.processes.iter().find(|it| it.pid.to_string() == stray);
         assert_eq!(of_stray.expect("found").command, "sleep 1000");
         let leader = diagnosis.processes.iter().find(|it| it.pid == it.group).expect("found");
         assert!(leader.command.contains("hangs start"), "{leader:?}");
+        // Only root may see it, and not in every sandbox.
+        if fs::read_to_string("/proc/self/stack").is_ok() {
+            assert!(leader.stack.iter().any(|name| name.contains("syscall")), "{leader:?}");
+        }
         while runs(&stray) {
             pause(Duration::from_millis(2)).await.expect("a timer");
         }
         assert!(!runs(&leader.pid.to_string()));
         assert!(runs(&daemon), "a daemon is the resource: its stop finds it");
-        std::process::Command::new("kill").args(["-9", &daemon]).status().expect("kill");
     });
+}
+
+/// Is killed when its test ends, however it does.
+struct Killed(String);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("kill").args(["-9", &self.0]).status());
+    }
 }
 
 #[test]

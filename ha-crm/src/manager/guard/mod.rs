@@ -432,7 +432,7 @@ impl Guard {
                 (resource, event)
             }
             executor::Output::Refused { op, why } => return self.refused(now, op, &why),
-            executor::Output::Run(_) => return,
+            executor::Output::Event(_) | executor::Output::Run(_) => return,
         };
         (self.news, self.look) = (true, true);
         out.extend(event.map(Output::Event));
