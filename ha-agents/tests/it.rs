@@ -17,6 +17,8 @@ mod metadata;
 mod mount;
 #[path = "it/native.rs"]
 mod native;
+#[path = "it/native_doubles.rs"]
+mod native_doubles;
 #[path = "it/ocf.rs"]
 mod ocf;
 #[path = "it/ocf_real.rs"]

@@ -6,6 +6,8 @@ mod claim;
 mod closure;
 #[cfg(feature = "tokio")]
 mod deaths;
+#[cfg(feature = "tokio")]
+mod delay;
 mod dummy;
 #[cfg(feature = "tokio")]
 mod holders;
@@ -15,6 +17,7 @@ mod mount;
 mod mountinfo;
 #[cfg(feature = "tokio")]
 mod process;
+mod stateful;
 #[cfg(feature = "tokio")]
 pub(crate) mod warden;
 
@@ -22,8 +25,24 @@ pub(crate) mod warden;
 pub use self::closure::Closures;
 #[cfg(feature = "tokio")]
 pub use self::deaths::Deaths;
+#[cfg(feature = "tokio")]
+pub use self::delay::Delay;
 pub use self::dummy::Dummy;
 #[cfg(feature = "tokio")]
 pub use self::mount::Mount;
 #[cfg(feature = "tokio")]
 pub use self::process::Process;
+pub use self::stateful::Stateful;
+
+use crate::agent::{Metadata, Parameter};
+
+/// What an agent says of itself, from the name, the purpose and the default of each parameter.
+fn described(name: &str, summary: &str, parameters: &[(&str, &str, Option<&str>)]) -> Metadata {
+    let parameter = |&(name, summary, default): &(&str, &str, Option<&str>)| Parameter {
+        name: name.to_owned(),
+        summary: summary.to_owned(),
+        default: default.map(str::to_owned),
+    };
+    let parameters = parameters.iter().map(parameter).collect();
+    Metadata { parameters, ..Metadata::new(name, summary) }
+}

@@ -33,7 +33,9 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 /// |---|---|---|
 /// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`) |
 /// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders`, `exclusive` |
+/// | `native:delay` | [`Delay`](crate::native::Delay) | `start_delay`, `stop_delay`, `monitor_delay` |
 /// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
+/// | `native:stateful` | [`Stateful`](crate::native::Stateful) | `state` |
 /// | `ocf:PROVIDER:TYPE` | `Ocf` (feature `ocf`) | those of its metadata |
 ///
 /// and what [`register`](Self::register) adds. Pacemaker writes `ocf:heartbeat:IPaddr2` likewise.
@@ -126,9 +128,7 @@ impl Registry {
             #[cfg(feature = "ocf")]
             ocf: OcfAgents { root: PathBuf::from("/usr/lib/ocf"), loaded: Mutex::default() },
         };
-        registry.register("native:process", |_, given| native::process(given));
-        registry.register("native:mount", |_, given| native::mount(given));
-        registry.register("native:dummy", |_, given| native::dummy(given));
+        native::register(&mut registry);
         registry
     }
 

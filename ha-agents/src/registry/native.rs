@@ -2,16 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_core::config::ConfigError;
 
-use super::Parameters;
+use super::{Parameters, Registry};
 use crate::agent::ResourceAgent;
-use crate::native::{Dummy, Mount, Process};
+use crate::native::{Delay, Dummy, Mount, Process, Stateful};
 
+const ABSOLUTE: &str = "a path that begins with /";
+
+type Given = BTreeMap<String, String>;
 type Made = Result<Arc<dyn ResourceAgent>, ConfigError>;
 
-pub(super) fn process(given: &BTreeMap<String, String>) -> Made {
+/// Adds them all.
+pub(super) fn register(registry: &mut Registry) {
+    let agents: [(&str, fn(&Given) -> Made); _] = [
+        ("native:delay", delay),
+        ("native:dummy", dummy),
+        ("native:mount", mount),
+        ("native:process", process),
+        ("native:stateful", stateful),
+    ];
+    for (name, make) in agents {
+        registry.register(name, move |_, given| make(given));
+    }
+}
+
+fn process(given: &Given) -> Made {
     let mut parameters = Parameters::new(given);
     let mut process = Process::new(parameters.required("program", "a path, or a name on PATH"));
     for word in parameters.words("args") {
@@ -35,7 +53,7 @@ pub(super) fn process(given: &BTreeMap<String, String>) -> Made {
     parameters.finish(Arc::new(process))
 }
 
-pub(super) fn mount(given: &BTreeMap<String, String>) -> Made {
+fn mount(given: &Given) -> Made {
     let mut parameters = Parameters::new(given);
     let source = parameters.required("source", "a device, a file, or what its type mounts");
     let directory = parameters.required("directory", "a directory that exists");
@@ -54,6 +72,30 @@ pub(super) fn mount(given: &BTreeMap<String, String>) -> Made {
     parameters.finish(Arc::new(mount))
 }
 
-pub(super) fn dummy(given: &BTreeMap<String, String>) -> Made {
+fn dummy(given: &Given) -> Made {
     Parameters::new(given).finish(Arc::new(Dummy::new()))
+}
+
+fn delay(given: &Given) -> Made {
+    let mut parameters = Parameters::new(given);
+    let start = parameters.span("start_delay").unwrap_or(Duration::from_secs(30));
+    let (stop, monitor) = (parameters.span("stop_delay"), parameters.span("monitor_delay"));
+    let agent =
+        Delay::new(start).stop_delay(stop.unwrap_or(start)).monitor_delay(monitor.unwrap_or(start));
+    parameters.finish(Arc::new(agent))
+}
+
+fn stateful(given: &Given) -> Made {
+    let mut parameters = Parameters::new(given);
+    let state = absolute(&mut parameters, "state");
+    parameters.finish(Arc::new(Stateful::new(state)))
+}
+
+/// A path that must be given.
+fn absolute<'a>(parameters: &mut Parameters<'a>, name: &str) -> &'a str {
+    let path = parameters.required(name, ABSOLUTE);
+    if !path.is_empty() && !path.starts_with('/') {
+        parameters.refuse(name, ABSOLUTE);
+    }
+    path
 }
