@@ -17,6 +17,8 @@ mod metadata;
 mod mount;
 #[path = "it/native.rs"]
 mod native;
+#[path = "it/native_address.rs"]
+mod native_address;
 #[path = "it/native_doubles.rs"]
 mod native_doubles;
 #[path = "it/ocf.rs"]

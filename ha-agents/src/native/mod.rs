@@ -1,6 +1,8 @@
 //! Agents written in Rust: no shell, no fork for a monitor.
 
 #[cfg(feature = "tokio")]
+mod address;
+#[cfg(feature = "tokio")]
 mod claim;
 #[cfg(feature = "tokio")]
 mod closure;
@@ -21,6 +23,8 @@ mod stateful;
 #[cfg(feature = "tokio")]
 pub(crate) mod warden;
 
+#[cfg(feature = "tokio")]
+pub use self::address::{Address, AddressPort, MemoryAddress};
 #[cfg(feature = "tokio")]
 pub use self::closure::Closures;
 #[cfg(feature = "tokio")]
