@@ -19,6 +19,9 @@ mod mount;
 mod native;
 #[path = "it/native_address.rs"]
 mod native_address;
+#[cfg(feature = "http")]
+#[path = "it/native_check.rs"]
+mod native_check;
 #[path = "it/native_doubles.rs"]
 mod native_doubles;
 #[path = "it/ocf.rs"]

@@ -3,6 +3,8 @@
 #[cfg(feature = "tokio")]
 mod address;
 #[cfg(feature = "tokio")]
+mod check;
+#[cfg(feature = "tokio")]
 mod claim;
 #[cfg(feature = "tokio")]
 mod closure;
@@ -25,6 +27,10 @@ pub(crate) mod warden;
 
 #[cfg(feature = "tokio")]
 pub use self::address::{Address, AddressPort, MemoryAddress};
+#[cfg(feature = "http")]
+pub use self::check::HttpCheck;
+#[cfg(feature = "tokio")]
+pub use self::check::{Checked, MemoryCheck, ServiceCheck, TcpCheck, Watch};
 #[cfg(feature = "tokio")]
 pub use self::closure::Closures;
 #[cfg(feature = "tokio")]

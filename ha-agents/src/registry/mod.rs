@@ -1,5 +1,6 @@
 //! From the words of a configuration to an agent.
 
+mod checks;
 mod native;
 mod parameters;
 
@@ -31,11 +32,13 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 ///
 /// | name | agent | parameters |
 /// |---|---|---|
-/// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`) |
+/// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`); and of a [check](crate::native::Checked) beside it `check.depth` and, with `check.` before each, those of `native:tcp` or `native:http` |
 /// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders`, `exclusive` |
 /// | `native:delay` | [`Delay`](crate::native::Delay) | `start_delay`, `stop_delay`, `monitor_delay` |
 /// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
+/// | `native:http` | [`Watch`](crate::native::Watch) of an `HttpCheck` (feature `http`) | `url`, `method`, `header.NAME`, `status` (`200-299`), `contains`, `authority` (a file), `limit` |
 /// | `native:stateful` | [`Stateful`](crate::native::Stateful) | `state` |
+/// | `native:tcp` | [`Watch`](crate::native::Watch) of a [`TcpCheck`](crate::native::TcpCheck) | `address` (host and port), `send`, `expect` (both with `\r`, `\n`, `\t`, `\0`), `limit` |
 /// | `ocf:PROVIDER:TYPE` | `Ocf` (feature `ocf`) | those of its metadata |
 ///
 /// and what [`register`](Self::register) adds. Pacemaker writes `ocf:heartbeat:IPaddr2` likewise.

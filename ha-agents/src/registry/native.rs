@@ -6,27 +6,31 @@ use std::time::Duration;
 
 use ha_core::config::ConfigError;
 
-use super::{Parameters, Registry};
+use super::{Parameters, Registry, checks};
 use crate::agent::ResourceAgent;
 use crate::native::{Delay, Dummy, Mount, Process, Stateful};
 
 const ABSOLUTE: &str = "a path that begins with /";
 
 type Given = BTreeMap<String, String>;
+type Factory = fn(&Given) -> Made;
 type Made = Result<Arc<dyn ResourceAgent>, ConfigError>;
 
 /// Adds them all.
 pub(super) fn register(registry: &mut Registry) {
-    let agents: [(&str, fn(&Given) -> Made); _] = [
+    let agents: [(&str, Factory); _] = [
         ("native:delay", delay),
         ("native:dummy", dummy),
         ("native:mount", mount),
-        ("native:process", process),
+        ("native:process", |given| checks::beside(process, given)),
         ("native:stateful", stateful),
+        ("native:tcp", checks::tcp),
     ];
     for (name, make) in agents {
         registry.register(name, move |_, given| make(given));
     }
+    #[cfg(feature = "http")]
+    registry.register("native:http", |_, given| checks::http(given));
 }
 
 fn process(given: &Given) -> Made {
