@@ -24,6 +24,11 @@ mod native_address;
 mod native_check;
 #[path = "it/native_doubles.rs"]
 mod native_doubles;
+#[path = "it/native_promotable.rs"]
+mod native_promotable;
+#[cfg(all(feature = "http", feature = "redis"))]
+#[path = "it/native_redis.rs"]
+mod native_redis;
 #[path = "it/ocf.rs"]
 mod ocf;
 #[path = "it/ocf_real.rs"]

@@ -21,6 +21,12 @@ mod mount;
 mod mountinfo;
 #[cfg(feature = "tokio")]
 mod process;
+#[cfg(feature = "tokio")]
+mod promotable;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod secret;
 mod stateful;
 #[cfg(feature = "tokio")]
 pub(crate) mod warden;
@@ -42,6 +48,12 @@ pub use self::dummy::Dummy;
 pub use self::mount::Mount;
 #[cfg(feature = "tokio")]
 pub use self::process::Process;
+#[cfg(feature = "tokio")]
+pub use self::promotable::{MemoryReplication, NEVER, Promotable, Replication, ReplicationStatus};
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+use self::secret::Secret;
 pub use self::stateful::Stateful;
 
 use crate::agent::{Metadata, Parameter};

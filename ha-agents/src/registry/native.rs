@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ha_core::config::ConfigError;
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+use super::databases;
 use super::{Parameters, Registry, checks};
 use crate::agent::ResourceAgent;
 use crate::native::{Delay, Dummy, Mount, Process, Stateful};
@@ -31,6 +33,8 @@ pub(super) fn register(registry: &mut Registry) {
     }
     #[cfg(feature = "http")]
     registry.register("native:http", |_, given| checks::http(given));
+    #[cfg(feature = "redis")]
+    registry.register("native:redis", |_, given| databases::redis(given));
 }
 
 fn process(given: &Given) -> Made {
@@ -96,7 +100,7 @@ fn stateful(given: &Given) -> Made {
 }
 
 /// A path that must be given.
-fn absolute<'a>(parameters: &mut Parameters<'a>, name: &str) -> &'a str {
+pub(super) fn absolute<'a>(parameters: &mut Parameters<'a>, name: &str) -> &'a str {
     let path = parameters.required(name, ABSOLUTE);
     if !path.is_empty() && !path.starts_with('/') {
         parameters.refuse(name, ABSOLUTE);

@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::ServiceCheck;
-use super::watch::{failure, until_passed};
+use super::{ServiceCheck, failure, serves, until_served};
 use crate::agent::{Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 use crate::outcome::Outcome;
 
@@ -66,24 +65,6 @@ impl<A: ResourceAgent, C: ServiceCheck> Checked<A, C> {
     pub const fn agent(&self) -> &A {
         &self.agent
     }
-
-    /// The answer of an agent that does not run any more, if it does not.
-    async fn fallen(&self, context: &OpContext) -> Result<Option<Report>, crate::AgentError> {
-        let report = self.agent.monitor(context, Check::PROBE).await?;
-        Ok((!serves(report.outcome)).then(|| Report {
-            outcome: failure(report.outcome),
-            reason: format!("it has ended before it served: {}", report.reason),
-            ..report
-        }))
-    }
-}
-
-/// Whether an answer says that it runs and is well.
-fn serves(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Success | Outcome::RunningPromoted | Outcome::Degraded | Outcome::DegradedPromoted
-    )
 }
 
 #[async_trait]
@@ -94,7 +75,7 @@ impl<A: ResourceAgent, C: ServiceCheck> ResourceAgent for Checked<A, C> {
             if !self.waits || report.outcome != Outcome::Success {
                 return Ok(report);
             }
-            let asked = until_passed(&self.check, context, || self.fallen(context)).await?;
+            let asked = until_served(&self.agent, &self.check, context).await?;
             Ok(if asked.outcome == Outcome::Success { report } else { asked })
         };
         context.limit("start", work).await

@@ -5,6 +5,7 @@ mod checked;
 mod http;
 mod memory;
 mod tcp;
+mod wait;
 mod watch;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use self::checked::Checked;
 pub use self::http::HttpCheck;
 pub use self::memory::MemoryCheck;
 pub use self::tcp::TcpCheck;
+pub(crate) use self::wait::{failure, serves, until_passed, until_served};
 pub use self::watch::Watch;
 use crate::agent::Report;
 use crate::outcome::Outcome;
@@ -28,8 +30,6 @@ use crate::outcome::Outcome;
 const MAX_ANSWER: usize = 64 * 1024;
 /// How long a check waits for its answer, if nothing else is said.
 const LIMIT: Duration = Duration::from_secs(3);
-/// How often a start asks whether the service answers yet.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Asks a service whether it serves.
 ///

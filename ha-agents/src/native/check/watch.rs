@@ -3,11 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use ha_core::driver::pause;
-use ha_core::time::{BootClock, Clock as _};
 
-use super::{POLL, ServiceCheck};
-use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
+use super::{ServiceCheck, until_passed};
+use crate::agent::{Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 use crate::outcome::Outcome;
 
 /// Watches a service that something else runs, as a resource (Pacemaker's Nagios class, and the
@@ -43,50 +41,6 @@ impl<C: ServiceCheck> Watch<C> {
     pub const fn new(check: C) -> Self {
         Self { check, watches: AtomicBool::new(false) }
     }
-}
-
-/// Asks until the check is passed, or the operation must answer: the last answer then. `lives`
-/// ends it early.
-pub(super) async fn until_passed<F>(
-    check: &dyn ServiceCheck,
-    context: &OpContext,
-    lives: impl Fn() -> F,
-) -> OpResult
-where
-    F: Future<Output = Result<Option<Report>, AgentError>>,
-{
-    // The last answer says more than that the time was up.
-    let end = BootClock::new().now() + context.timeout * 9 / 10;
-    loop {
-        let left = end.since(BootClock::new().now());
-        let asked = tokio::select! { biased;
-            report = check.check() => report,
-            _late = pause(left) => {
-                let reason = format!("{}: no answer until the start had to end", check.name());
-                Report::new(Outcome::GenericError, reason)
-            }
-        };
-        if asked.outcome == Outcome::Success {
-            return Ok(asked);
-        }
-        if let Some(report) = lives().await? {
-            return Ok(report);
-        }
-        let left = end.since(BootClock::new().now());
-        if left.is_zero() {
-            return Ok(Report { outcome: failure(asked.outcome), ..asked });
-        }
-        pause(POLL.min(left)).await.map_err(|source| AgentError::Io {
-            resource: context.resource.clone(),
-            what: "start",
-            source,
-        })?;
-    }
-}
-
-/// A check's "not running" as the failure of something that runs.
-pub(super) fn failure(outcome: Outcome) -> Outcome {
-    if outcome == Outcome::NotRunning { Outcome::GenericError } else { outcome }
 }
 
 #[async_trait]
