@@ -24,6 +24,9 @@ mod native_address;
 mod native_check;
 #[path = "it/native_doubles.rs"]
 mod native_doubles;
+#[cfg(all(feature = "http", feature = "postgres"))]
+#[path = "it/native_postgres.rs"]
+mod native_postgres;
 #[path = "it/native_promotable.rs"]
 mod native_promotable;
 #[cfg(all(feature = "http", feature = "redis"))]

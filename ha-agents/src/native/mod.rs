@@ -19,6 +19,8 @@ mod holders;
 mod mount;
 #[cfg(feature = "tokio")]
 mod mountinfo;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "tokio")]
 mod process;
 #[cfg(feature = "tokio")]
@@ -46,6 +48,8 @@ pub use self::delay::Delay;
 pub use self::dummy::Dummy;
 #[cfg(feature = "tokio")]
 pub use self::mount::Mount;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Postgres, PostgresServer};
 #[cfg(feature = "tokio")]
 pub use self::process::Process;
 #[cfg(feature = "tokio")]

@@ -245,6 +245,16 @@ fn first(context: &OpContext, name: &str) -> Option<String> {
     context.meta.get(name)?.split_whitespace().next().map(str::to_owned)
 }
 
+/// A server's word as the answer of a check.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+pub(super) fn checked(status: Result<ReplicationStatus, Report>) -> Report {
+    match status {
+        Ok(ReplicationStatus { doubt: Some(doubt), .. }) => Report::new(Outcome::Degraded, doubt),
+        Ok(_) => Report::success(),
+        Err(report) => report,
+    }
+}
+
 /// Whether the server answers at all, as a check.
 #[derive(Debug)]
 struct Answers<'a, R>(&'a R);

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::check::ServiceCheck;
-use super::promotable::{NEVER, Replication, ReplicationStatus};
+use super::promotable::{NEVER, Replication, ReplicationStatus, checked};
 use super::{Process, Secret, described};
 use crate::agent::{Metadata, Report};
 use crate::outcome::Outcome;
@@ -283,7 +283,7 @@ impl ServiceCheck for Redis {
     }
 
     async fn check(&self) -> Report {
-        self.status(10).await.err().unwrap_or_else(Report::success)
+        checked(self.status(10).await)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ha_core::config::ConfigError;
 
@@ -49,26 +50,28 @@ fn login<C>(
 /// The server alone with its check, or promotable.
 fn database<R: Replication + ServiceCheck + 'static>(
     mut parameters: Parameters<'_>,
-    single: Process,
-    copy: Process,
+    single: impl ResourceAgent + 'static,
+    copy: impl ResourceAgent + 'static,
     client: R,
 ) -> Made {
     let primary = parameters.optional("primary").filter(|primary| !primary.is_empty());
-    let promotable = parameters.flag("promotable").unwrap_or_default();
-    let grace = parameters.span("stop_grace");
-    let graced = |process: Process| match grace {
-        Some(grace) => process.stop_grace(grace),
-        None => process,
-    };
-    if !promotable {
-        return parameters.finish(Arc::new(Checked::new(graced(single), client)));
+    if !parameters.flag("promotable").unwrap_or_default() {
+        return parameters.finish(Arc::new(Checked::new(single, client)));
     }
-    let agent = Promotable::new(graced(copy), client);
+    let agent = Promotable::new(copy, client);
     let agent = match primary {
         Some(primary) => agent.primary(primary),
         None => agent,
     };
     parameters.finish(Arc::new(agent))
+}
+
+/// A process with the time to end that the parameters give it.
+fn graced(process: Process, grace: Option<Duration>) -> Process {
+    match grace {
+        Some(grace) => process.stop_grace(grace),
+        None => process,
+    }
 }
 
 /// `native:redis`.
@@ -90,6 +93,45 @@ pub(super) fn redis(given: &Given) -> Made {
     if let Some(lag) = parameters.span("max_lag") {
         client = client.max_lag(lag);
     }
-    let single = Redis::single_by(program, config);
-    database(parameters, single, Redis::server_by(program, config), client)
+    let grace = parameters.span("stop_grace");
+    let single = graced(Redis::single_by(program, config), grace);
+    let copy = graced(Redis::server_by(program, config), grace);
+    database(parameters, single, copy, client)
+}
+
+/// `native:postgres`.
+#[cfg(feature = "postgres")]
+pub(super) fn postgres(given: &Given) -> Made {
+    use crate::native::{Postgres, PostgresServer};
+
+    let mut parameters = Parameters::new(given);
+    let data = absolute(&mut parameters, "data");
+    let (program, config) = (parameters.optional("program"), parameters.optional("config"));
+    let host = parameters.optional("host").unwrap_or("/run/postgresql");
+    let port = parameters.parsed("port", PORT).unwrap_or(5432);
+    let server = || {
+        let server = match program {
+            Some(program) => PostgresServer::by(data, program),
+            None => PostgresServer::new(data),
+        };
+        match config {
+            Some(config) => server.arg("-c").arg(format!("config_file={config}")),
+            None => server,
+        }
+    };
+    let client = Postgres::new(host, port, data);
+    let mut client = login(&mut parameters, client, Postgres::user, Postgres::password);
+    if let Some(database) = parameters.optional("database") {
+        client = client.database(database);
+    }
+    if let Some(words) = parameters.optional("replication") {
+        client = client.replication(words);
+    }
+    if let Some(port) = parameters.parsed("primary_port", PORT) {
+        client = client.primary_port(port);
+    }
+    if let Some(lag) = parameters.span("max_lag") {
+        client = client.max_lag(lag);
+    }
+    database(parameters, server(), server(), client)
 }

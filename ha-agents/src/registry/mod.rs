@@ -39,6 +39,7 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 /// | `native:delay` | [`Delay`](crate::native::Delay) | `start_delay`, `stop_delay`, `monitor_delay` |
 /// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
 /// | `native:http` | [`Watch`](crate::native::Watch) of an `HttpCheck` (feature `http`) | `url`, `method`, `header.NAME`, `status` (`200-299`), `contains`, `authority` (a file), `limit` |
+/// | `native:postgres` | `Postgres` (feature `postgres`) | `data`, `program`, `config`, `host`, `port`, `user`, `password_file`, `database`, `promotable`, `primary`, `primary_port`, `replication`, `max_lag` |
 /// | `native:redis` | `Redis` (feature `redis`) | `config`, `program`, `address`, `user`, `password_file`, `promotable`, `primary`, `primary_port`, `max_lag`, `stop_grace` |
 /// | `native:stateful` | [`Stateful`](crate::native::Stateful) | `state` |
 /// | `native:tcp` | [`Watch`](crate::native::Watch) of a [`TcpCheck`](crate::native::TcpCheck) | `address` (host and port), `send`, `expect` (both with `\r`, `\n`, `\t`, `\0`), `limit` |

@@ -33,6 +33,8 @@ pub(super) fn register(registry: &mut Registry) {
     }
     #[cfg(feature = "http")]
     registry.register("native:http", |_, given| checks::http(given));
+    #[cfg(feature = "postgres")]
+    registry.register("native:postgres", |_, given| databases::postgres(given));
     #[cfg(feature = "redis")]
     registry.register("native:redis", |_, given| databases::redis(given));
 }

@@ -38,7 +38,7 @@ fn cli(port: u16, words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-async fn succeeds(result: ha_agents::OpResult) {
+fn succeeds(result: ha_agents::OpResult) {
     let report = result.expect("an answer");
     assert_eq!(report.outcome, Outcome::Success, "{report:?}");
 }
@@ -63,21 +63,21 @@ fn data_move_from_the_primary_to_its_copy_and_live_on_with_it() {
             let second = Promotable::new(Redis::server(&two), client(port2, port1));
             assert_eq!(look(&first, Check::PROBE).await.outcome, Outcome::NotRunning);
             for _ in 0..2 {
-                succeeds(first.start(&context()).await).await;
+                succeeds(first.start(&context()).await);
             }
             let report = look(&first, Check::STARTED).await;
             assert_eq!(report.outcome, Outcome::Success, "{report:?}");
             let refused = cli(port1, &["SET", "key", "early"]);
             assert!(refused.starts_with("READONLY"), "no writes before the promotion: {refused}");
             for _ in 0..2 {
-                succeeds(first.promote(&context()).await).await;
+                succeeds(first.promote(&context()).await);
             }
             let report = look(&first, DEEP).await;
             assert_eq!((report.outcome, report.promotion), (Outcome::RunningPromoted, Some(1000)));
             assert_eq!(cli(port1, &["SET", "key", "value"]), "OK");
 
             let second = second.primary("127.0.0.1");
-            succeeds(second.start(&context()).await).await;
+            succeeds(second.start(&context()).await);
             while cli(port2, &["GET", "key"]) != "value" {
                 pause(Duration::from_millis(20)).await.expect("a timer");
             }
@@ -89,7 +89,7 @@ fn data_move_from_the_primary_to_its_copy_and_live_on_with_it() {
             );
 
             // The primary is lost, and its copy takes over.
-            succeeds(first.stop(&context()).await).await;
+            succeeds(first.stop(&context()).await);
             assert_eq!(look(&first, DEEP).await.outcome, Outcome::NotRunning);
             loop {
                 let score = look(&second, Check::STARTED).await.promotion;
@@ -98,20 +98,20 @@ fn data_move_from_the_primary_to_its_copy_and_live_on_with_it() {
                 }
                 pause(Duration::from_millis(20)).await.expect("a timer");
             }
-            succeeds(second.promote(&context()).await).await;
+            succeeds(second.promote(&context()).await);
             assert_eq!(cli(port2, &["SET", "key", "newer"]), "OK");
 
             // The old one comes back as a copy of the new one, told by the cluster.
             let told = context().meta("notify-promoted-uname", "127.0.0.1");
-            succeeds(first.start(&told).await).await;
+            succeeds(first.start(&told).await);
             while cli(port1, &["GET", "key"]) != "newer" {
                 pause(Duration::from_millis(20)).await.expect("a timer");
             }
-            succeeds(second.demote(&context()).await).await;
+            succeeds(second.demote(&context()).await);
             assert!(cli(port2, &["SET", "key", "late"]).starts_with("READONLY"));
             for agent in [&first, &second] {
                 for _ in 0..2 {
-                    succeeds(agent.stop(&context()).await).await;
+                    succeeds(agent.stop(&context()).await);
                 }
                 assert_eq!(look(agent, Check::PROBE).await.outcome, Outcome::NotRunning);
             }
@@ -132,13 +132,13 @@ fn a_copy_that_is_too_far_behind_is_degraded_and_must_not_be_promoted() {
             let first = Promotable::new(Redis::server(&one), client(port1));
             let behind = client(port2).primary_port(port1).max_lag(Duration::ZERO);
             let second = Promotable::new(Redis::server(&two), behind).primary("127.0.0.1");
-            succeeds(first.start(&context()).await).await;
-            succeeds(first.promote(&context()).await).await;
-            succeeds(second.start(&context()).await).await;
+            succeeds(first.start(&context()).await);
+            succeeds(first.promote(&context()).await);
+            succeeds(second.start(&context()).await);
             while !cli(port2, &["INFO", "replication"]).contains("master_link_status:up") {
                 pause(Duration::from_millis(20)).await.expect("a timer");
             }
-            succeeds(first.stop(&context()).await).await;
+            succeeds(first.stop(&context()).await);
             let report = loop {
                 let report = look(&second, DEEP).await;
                 if report.outcome != Outcome::Success {
@@ -147,7 +147,7 @@ fn a_copy_that_is_too_far_behind_is_degraded_and_must_not_be_promoted() {
                 pause(Duration::from_millis(50)).await.expect("a timer");
             };
             assert_eq!((report.outcome, report.promotion), (Outcome::Degraded, Some(NEVER)));
-            succeeds(second.stop(&context()).await).await;
+            succeeds(second.stop(&context()).await);
         });
     });
 }
@@ -166,7 +166,7 @@ fn wrong_passwords_and_hung_servers_are_told_apart() {
             let report = right.status(0).await.expect_err("nobody is there");
             assert_eq!(report.outcome, Outcome::NotRunning, "{report:?}");
             let agent = Checked::new(Redis::single(&file), right.clone());
-            succeeds(agent.start(&context()).await).await;
+            succeeds(agent.start(&context()).await);
             assert_eq!(cli(port, &["SET", "key", "value"]), "OK", "a single one takes writes");
             assert!(right.status(20).await.expect("through its socket").promoted);
             let wrong = Redis::new(&socket).password("sesame");
@@ -216,10 +216,10 @@ fn redis_is_made_from_its_parameters() {
             let known: Vec<String> =
                 agent.metadata().parameters.into_iter().map(|parameter| parameter.name).collect();
             assert!(given.keys().all(|name| known.contains(name)), "{known:?}");
-            succeeds(agent.start(&context()).await).await;
-            succeeds(agent.promote(&context()).await).await;
+            succeeds(agent.start(&context()).await);
+            succeeds(agent.promote(&context()).await);
             assert_eq!(look(&agent, DEEP).await.outcome, Outcome::RunningPromoted);
-            succeeds(agent.stop(&context()).await).await;
+            succeeds(agent.stop(&context()).await);
             let wrong = [("address", "here"), ("password_file", "/none"), ("max_lag", "x")];
             let wrong = wrong.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
             let error = registry.check(&name, "native:redis", &wrong).await.expect_err("wrong");

@@ -76,7 +76,7 @@ impl<A: ResourceAgent, C: ServiceCheck> ResourceAgent for Checked<A, C> {
                 return Ok(report);
             }
             let asked = until_served(&self.agent, &self.check, context).await?;
-            Ok(if asked.outcome == Outcome::Success { report } else { asked })
+            Ok(if serves(asked.outcome) { report } else { asked })
         };
         context.limit("start", work).await
     }
@@ -92,12 +92,17 @@ impl<A: ResourceAgent, C: ServiceCheck> ResourceAgent for Checked<A, C> {
                 return Ok(report);
             }
             let asked = self.check.check().await;
-            if serves(asked.outcome) {
+            if asked.outcome == Outcome::Success {
                 return Ok(report);
             }
             let promoted =
                 matches!(report.outcome, Outcome::RunningPromoted | Outcome::DegradedPromoted);
-            let outcome = if promoted { Outcome::FailedPromoted } else { failure(asked.outcome) };
+            let outcome = match (serves(asked.outcome), promoted) {
+                (true, true) => Outcome::DegradedPromoted,
+                (true, false) => Outcome::Degraded,
+                (false, true) => Outcome::FailedPromoted,
+                (false, false) => failure(asked.outcome),
+            };
             Ok(Report { outcome, reason: asked.reason, ..report })
         };
         context.limit("monitor", work).await

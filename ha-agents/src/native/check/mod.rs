@@ -39,8 +39,9 @@ pub trait ServiceCheck: fmt::Debug + Send + Sync {
     /// What is asked, for a person, such as `tcp 127.0.0.1:6379`.
     fn name(&self) -> String;
 
-    /// Asks once, and changes nothing: [`Outcome::Success`]: it serves;
-    /// [`Outcome::NotRunning`]: nobody is there; another: it is there and does not do its work.
+    /// Asks once, and changes nothing: [`Outcome::Success`]: it serves; [`Outcome::Degraded`]: it
+    /// does, but likely not for long; [`Outcome::NotRunning`]: nobody is there; another: it is
+    /// there and does not do its work.
     ///
     /// # Cancel safety
     ///

@@ -33,8 +33,8 @@ where
                 Report::new(Outcome::GenericError, reason)
             }
         };
-        if asked.outcome == Outcome::Success {
-            return Ok(asked);
+        if serves(asked.outcome) {
+            return Ok(Report { outcome: Outcome::Success, ..asked });
         }
         if let Some(report) = fallen().await? {
             return Ok(report);
