@@ -24,6 +24,14 @@ mod native_address;
 mod native_check;
 #[path = "it/native_doubles.rs"]
 mod native_doubles;
+#[path = "it/native_lxc.rs"]
+mod native_lxc;
+#[cfg(all(feature = "http", feature = "mysql"))]
+#[path = "it/native_mysql.rs"]
+mod native_mysql;
+#[cfg(all(feature = "nftables", feature = "route"))]
+#[path = "it/native_network.rs"]
+mod native_network;
 #[cfg(all(feature = "http", feature = "postgres"))]
 #[path = "it/native_postgres.rs"]
 mod native_postgres;

@@ -16,9 +16,15 @@ mod dummy;
 #[cfg(feature = "tokio")]
 mod holders;
 #[cfg(feature = "tokio")]
+mod lxc;
+#[cfg(feature = "tokio")]
 mod mount;
 #[cfg(feature = "tokio")]
 mod mountinfo;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "nftables")]
+mod nftables;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "tokio")]
@@ -27,9 +33,17 @@ mod process;
 mod promotable;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "tokio")]
+mod rescan;
+#[cfg(feature = "route")]
+mod route;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod secret;
 mod stateful;
+#[cfg(feature = "tokio")]
+mod symlink;
+#[cfg(feature = "tokio")]
+mod tool;
 #[cfg(feature = "tokio")]
 pub(crate) mod warden;
 
@@ -47,7 +61,13 @@ pub use self::deaths::Deaths;
 pub use self::delay::Delay;
 pub use self::dummy::Dummy;
 #[cfg(feature = "tokio")]
+pub use self::lxc::Lxc;
+#[cfg(feature = "tokio")]
 pub use self::mount::Mount;
+#[cfg(feature = "mysql")]
+pub use self::mysql::MySql;
+#[cfg(feature = "nftables")]
+pub use self::nftables::{BlockPort, Protocol};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresServer};
 #[cfg(feature = "tokio")]
@@ -56,9 +76,13 @@ pub use self::process::Process;
 pub use self::promotable::{MemoryReplication, NEVER, Promotable, Replication, ReplicationStatus};
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "route")]
+pub use self::route::Route;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 use self::secret::Secret;
 pub use self::stateful::Stateful;
+#[cfg(feature = "tokio")]
+pub use self::symlink::Symlink;
 
 use crate::agent::{Metadata, Parameter};
 

@@ -20,11 +20,11 @@ const PORT: &str = "a number from 1 to 65535";
 const MAX_PASSWORD: usize = 4096;
 
 /// The first line of a file that holds a password.
-fn password(parameters: &mut Parameters<'_>) -> Option<String> {
-    let file = parameters.optional("password_file").filter(|file| !file.is_empty())?;
+fn password(parameters: &mut Parameters<'_>, name: &str) -> Option<String> {
+    let file = parameters.optional(name).filter(|file| !file.is_empty())?;
     let text = std::fs::read_to_string(file).ok().filter(|text| text.len() <= MAX_PASSWORD);
     let Some(text) = text else {
-        parameters.refuse("password_file", "a file on this node with a password in its first line");
+        parameters.refuse(name, "a file on this node with a password in its first line");
         return None;
     };
     Some(text.lines().next().unwrap_or_default().to_owned())
@@ -41,7 +41,7 @@ fn login<C>(
         Some(user) => set_user(client, user.to_owned()),
         None => client,
     };
-    match password(parameters) {
+    match password(parameters, "password_file") {
         Some(password) => set_password(client, password),
         None => client,
     }
@@ -134,4 +134,37 @@ pub(super) fn postgres(given: &Given) -> Made {
         client = client.max_lag(lag);
     }
     database(parameters, server(), server(), client)
+}
+
+/// `native:mysql`.
+#[cfg(feature = "mysql")]
+pub(super) fn mysql(given: &Given) -> Made {
+    use crate::native::MySql;
+
+    let mut parameters = Parameters::new(given);
+    let config = absolute(&mut parameters, "config");
+    let program = parameters.optional("program").unwrap_or("mariadbd");
+    let address = parameters.optional("address").unwrap_or("/run/mysqld/mysqld.sock");
+    if !address.starts_with('/') && !address.contains(':') {
+        parameters.refuse("address", SOCKET);
+    }
+    let mut client = login(&mut parameters, MySql::new(address), MySql::user, MySql::password);
+    let user = parameters.optional("replication_user").unwrap_or_default();
+    let secret = password(&mut parameters, "replication_password_file").unwrap_or_default();
+    if !user.is_empty() {
+        client = client.replication(user, secret);
+    }
+    if let Some(port) = parameters.parsed("primary_port", PORT) {
+        client = client.primary_port(port);
+    }
+    if let Some(lag) = parameters.span("max_lag") {
+        client = client.max_lag(lag);
+    }
+    if let Some(write) = parameters.optional("write").filter(|write| !write.is_empty()) {
+        client = client.write(write);
+    }
+    let words = parameters.words("args");
+    let more = |process: Process| words.iter().fold(process, Process::arg);
+    let single = more(MySql::single_by(program, config));
+    database(parameters, single, more(MySql::server_by(program, config)), client)
 }

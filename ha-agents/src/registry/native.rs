@@ -8,9 +8,9 @@ use ha_core::config::ConfigError;
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 use super::databases;
-use super::{Parameters, Registry, checks};
+use super::{Parameters, Registry, checks, network};
 use crate::agent::ResourceAgent;
-use crate::native::{Delay, Dummy, Mount, Process, Stateful};
+use crate::native::{Delay, Dummy, Lxc, Mount, Process, Stateful};
 
 const ABSOLUTE: &str = "a path that begins with /";
 
@@ -23,9 +23,11 @@ pub(super) fn register(registry: &mut Registry) {
     let agents: [(&str, Factory); _] = [
         ("native:delay", delay),
         ("native:dummy", dummy),
+        ("native:lxc", lxc),
         ("native:mount", mount),
         ("native:process", |given| checks::beside(process, given)),
         ("native:stateful", stateful),
+        ("native:symlink", network::symlink),
         ("native:tcp", checks::tcp),
     ];
     for (name, make) in agents {
@@ -33,6 +35,12 @@ pub(super) fn register(registry: &mut Registry) {
     }
     #[cfg(feature = "http")]
     registry.register("native:http", |_, given| checks::http(given));
+    #[cfg(feature = "nftables")]
+    registry.register("native:block-port", |_, given| network::block_port(given));
+    #[cfg(feature = "route")]
+    registry.register("native:route", |_, given| network::route(given));
+    #[cfg(feature = "mysql")]
+    registry.register("native:mysql", |_, given| databases::mysql(given));
     #[cfg(feature = "postgres")]
     registry.register("native:postgres", |_, given| databases::postgres(given));
     #[cfg(feature = "redis")]
@@ -79,6 +87,7 @@ fn mount(given: &Given) -> Made {
     }
     mount = mount.kill_holders(parameters.flag("kill_holders").unwrap_or_default());
     mount = mount.exclusive(parameters.flag("exclusive").unwrap_or(true));
+    mount = mount.rescan(parameters.flag("rescan").unwrap_or_default());
     parameters.finish(Arc::new(mount))
 }
 
@@ -92,6 +101,22 @@ fn delay(given: &Given) -> Made {
     let (stop, monitor) = (parameters.span("stop_delay"), parameters.span("monitor_delay"));
     let agent =
         Delay::new(start).stop_delay(stop.unwrap_or(start)).monitor_delay(monitor.unwrap_or(start));
+    parameters.finish(Arc::new(agent))
+}
+
+fn lxc(given: &Given) -> Made {
+    let mut parameters = Parameters::new(given);
+    let mut agent = Lxc::new(parameters.required("container", "its name"));
+    for name in ["path", "config"] {
+        let Some(path) = parameters.optional(name) else { continue };
+        if !path.starts_with('/') {
+            parameters.refuse(name, ABSOLUTE);
+        }
+        agent = if name == "path" { agent.path(path) } else { agent.config(path) };
+    }
+    if let Some(grace) = parameters.span("stop_grace") {
+        agent = agent.stop_grace(grace);
+    }
     parameters.finish(Arc::new(agent))
 }
 

@@ -37,7 +37,7 @@ fn by_postgres(program: &Path, args: &[&str]) -> String {
     command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]);
     let output = command.arg(program).args(args).current_dir("/").output().expect("setpriv");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program:?} {args:?}: {errors}");
+    assert!(output.status.success(), "{} {args:?}: {errors}", program.display());
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
