@@ -139,6 +139,9 @@ pub struct Report {
     pub reason: String,
     /// What the process said and how it ended, where there was one.
     pub run: Option<Box<RunDetails>>,
+    /// Of a promotable resource: how well this copy would do as the promoted one, the more the
+    /// better, negative: not at all (Pacemaker's promotion score). `None`: nothing is said of it.
+    pub promotion: Option<i32>,
 }
 
 /// What a process of an agent said, and how it ended.
@@ -159,12 +162,20 @@ impl Report {
     /// All is well.
     #[must_use]
     pub const fn success() -> Self {
-        Self { outcome: Outcome::Success, code: None, reason: String::new(), run: None }
+        let reason = String::new();
+        Self { outcome: Outcome::Success, code: None, reason, run: None, promotion: None }
     }
 
     /// Another answer, and why.
     pub fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self { outcome, code: None, reason: reason.into(), run: None }
+        Self { outcome, reason: reason.into(), ..Self::success() }
+    }
+
+    /// Sets the promotion score.
+    #[must_use]
+    pub const fn promotion(mut self, score: i32) -> Self {
+        self.promotion = Some(score);
+        self
     }
 }
 

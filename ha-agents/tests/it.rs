@@ -38,6 +38,29 @@ mod metadata;
 mod mount;
 #[path = "it/native.rs"]
 mod native;
+#[path = "it/native_address.rs"]
+mod native_address;
+#[cfg(feature = "http")]
+#[path = "it/native_check.rs"]
+mod native_check;
+#[path = "it/native_doubles.rs"]
+mod native_doubles;
+#[path = "it/native_lxc.rs"]
+mod native_lxc;
+#[cfg(all(feature = "http", feature = "mysql"))]
+#[path = "it/native_mysql.rs"]
+mod native_mysql;
+#[cfg(all(feature = "nftables", feature = "route"))]
+#[path = "it/native_network.rs"]
+mod native_network;
+#[cfg(all(feature = "http", feature = "postgres"))]
+#[path = "it/native_postgres.rs"]
+mod native_postgres;
+#[path = "it/native_promotable.rs"]
+mod native_promotable;
+#[cfg(all(feature = "http", feature = "redis"))]
+#[path = "it/native_redis.rs"]
+mod native_redis;
 #[path = "it/ocf.rs"]
 mod ocf;
 #[path = "it/ocf_network.rs"]

@@ -1,30 +1,23 @@
 //! A floating address as a resource: on at most one node, moved by the cluster.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
+use ha_agents::native::{self, AddressPort};
 use ha_agents::registry::Registry;
-use ha_agents::{
-    AgentError, Check, Metadata, OpContext, OpResult, Outcome, Parameter, Report, ResourceAgent,
-};
+use ha_agents::{Check, Metadata, OpContext, OpResult, Outcome, Report, ResourceAgent};
 use ha_core::config::{ConfigError, Problems};
-use ha_core::driver::{Task, pause};
 use ha_vip::VirtualAddress;
 use ha_vip::announce::{Announcer, PacketAnnouncer};
 use ha_vip::backend::{AddressBackend, BackendError, NetlinkBackend};
 
-/// How long after one announcement the next follows: as a virtual router's, 100 ms, 1 s and 5 s
-/// after the first.
-const AGAIN: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(900), Duration::from_secs(4)];
 /// The longest name of an interface, in bytes (Linux's `IFNAMSIZ`).
 const MAX_INTERFACE: usize = 15;
 
-/// A [`ResourceAgent`] for one address (`ocf:heartbeat:IPaddr2`).
+/// A [`ResourceAgent`] for one address (`ocf:heartbeat:IPaddr2`): [`native::Address`] on ha-vip's
+/// backend.
 ///
 /// A start puts the address on the interface and announces it, at once and three times more in the
 /// next 5 s: gratuitous ARP for IPv4, unsolicited neighbour advertisements for IPv6. A stop
@@ -52,13 +45,10 @@ const MAX_INTERFACE: usize = 15;
 /// assert_eq!(agent.monitor(&context, Check::PROBE).await?.outcome, Outcome::NotRunning);
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
+#[derive(Debug)]
 pub struct Address {
     vip: VirtualAddress,
-    /// Where; none if the ways were given.
-    interface: Option<String>,
-    ways: Mutex<Option<Ways>>,
-    /// Repeats the announcement.
-    burst: Mutex<Option<Task<()>>>,
+    agent: native::Address,
 }
 
 /// Through what the address is put there and announced.
@@ -86,8 +76,9 @@ impl Address {
     ///
     /// Needs `CAP_NET_ADMIN` and `CAP_NET_RAW` then.
     pub fn new(address: VirtualAddress, interface: impl Into<String>) -> Self {
-        let (ways, burst) = Default::default();
-        Self { vip: address, interface: Some(interface.into()), ways, burst }
+        let interface = Some(interface.into());
+        let agent = native::Address::new(Port { vip: address, interface, ways: Mutex::default() });
+        Self { vip: address, agent }
     }
 
     /// An address that goes other ways: a cloud's, or a test's.
@@ -97,7 +88,8 @@ impl Address {
         announcer: Arc<dyn Announcer>,
     ) -> Self {
         let ways = Mutex::new(Some(Ways { backend, announcer }));
-        Self { vip: address, interface: None, ways, burst: Mutex::default() }
+        let agent = native::Address::new(Port { vip: address, interface: None, ways });
+        Self { vip: address, agent }
     }
 
     /// The address that parameters describe: `address` with its prefix length, and `interface`.
@@ -159,7 +151,18 @@ impl Address {
     pub const fn address(&self) -> VirtualAddress {
         self.vip
     }
+}
 
+/// The address on its interface, by ha-vip.
+#[derive(Debug)]
+struct Port {
+    vip: VirtualAddress,
+    /// Where; none if the ways were given.
+    interface: Option<String>,
+    ways: Mutex<Option<Ways>>,
+}
+
+impl Port {
     /// The ways to the interface as it is now, or as it was when it was opened.
     async fn ways(&self, anew: bool) -> Result<Ways, Report> {
         let open = self.ways.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -181,53 +184,6 @@ impl Address {
         let mut kept = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(kept.insert(ways).clone())
     }
-
-    async fn is_there(&self, ways: &Ways) -> Result<bool, BackendError> {
-        Ok(ways.backend.list().await?.contains(&self.vip))
-    }
-
-    async fn put(&self) -> Result<(), Report> {
-        // An interface that was made anew has another number: what was opened is of no use then.
-        let kept = self.ways(false).await?;
-        let there = self.is_there(&kept).await.unwrap_or(false);
-        let ways = if there { kept } else { self.ways(true).await? };
-        ways.backend.add(self.vip).await.map_err(|error| failed(&error))?;
-        if !self.is_there(&ways).await.map_err(|error| failed(&error))? {
-            let reason = format!(
-                "another program has put {} there, which is left alone; remove it there",
-                self.vip
-            );
-            return Err(Report::new(Outcome::GenericError, reason));
-        }
-        if let Err(error) = ways.announcer.announce(&[self.vip]) {
-            // What nobody can reach does not serve.
-            if let Err(error) = ways.backend.remove(self.vip).await {
-                tracing::error!(address = %self.vip, %error, "address left behind");
-            }
-            let reason = format!("cannot announce {}: {error}", self.vip);
-            return Err(Report::new(Outcome::GenericError, reason));
-        }
-        let (address, announcer) = (self.vip, ways.announcer);
-        let burst = Task::spawn(move |mut stop| async move {
-            for after in AGAIN {
-                tokio::select! { biased;
-                    () = stop.wait() => return,
-                    _timer = pause(after) => {}
-                }
-                if let Err(error) = announcer.announce(&[address]) {
-                    tracing::warn!(%address, %error, "address not announced again");
-                }
-            }
-        });
-        self.end_burst();
-        *self.burst.lock().unwrap_or_else(PoisonError::into_inner) = Some(burst);
-        Ok(())
-    }
-
-    /// Ends the announcements: a dropped task is told to stop, and looks before each.
-    fn end_burst(&self) {
-        drop(self.burst.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
 }
 
 /// What a failure of the system means.
@@ -245,73 +201,56 @@ fn failed(error: &BackendError) -> Report {
 }
 
 #[async_trait]
-impl ResourceAgent for Address {
-    async fn start(&self, context: &OpContext) -> OpResult {
-        let put = async { Ok::<_, AgentError>(self.put().await) };
-        Ok(context.limit("start", put).await?.err().unwrap_or(Report::success()))
+impl AddressPort for Port {
+    fn name(&self) -> String {
+        match &self.interface {
+            Some(interface) => format!("{} on {interface}", self.vip),
+            None => self.vip.to_string(),
+        }
     }
 
-    async fn stop(&self, context: &OpContext) -> OpResult {
-        self.end_burst();
-        let remove = async {
-            Ok(match self.ways(false).await {
-                // On an interface that is not there nothing is.
-                Err(report) if report.outcome == Outcome::NotInstalled => Report::success(),
-                Err(report) => report,
-                Ok(ways) => match ways.backend.remove(self.vip).await {
-                    Ok(()) | Err(BackendError::NoInterface { .. }) => Report::success(),
-                    Err(error) => failed(&error),
-                },
-            })
-        };
-        context.limit("stop", remove).await
+    async fn add(&self) -> Result<(), Report> {
+        self.ways(false).await?.backend.add(self.vip).await.map_err(|error| failed(&error))
     }
 
-    async fn monitor(&self, context: &OpContext, _check: Check) -> OpResult {
-        let look = async {
-            Ok(match self.ways(false).await {
-                Err(report) if report.outcome == Outcome::NotInstalled => {
-                    Report::new(Outcome::NotRunning, report.reason)
-                }
-                Err(report) => report,
-                Ok(ways) => match self.is_there(&ways).await {
-                    Ok(true) => Report::success(),
-                    Ok(false) => Report::new(Outcome::NotRunning, ""),
-                    Err(error @ BackendError::NoInterface { .. }) => {
-                        Report::new(Outcome::NotRunning, error.to_string())
-                    }
-                    Err(error) => failed(&error),
-                },
-            })
-        };
-        context.limit("monitor", look).await
+    async fn remove(&self) -> Result<(), Report> {
+        self.ways(false).await?.backend.remove(self.vip).await.map_err(|error| failed(&error))
     }
 
-    async fn validate(&self, context: &OpContext) -> OpResult {
-        let look = async { Ok(self.ways(true).await.err().unwrap_or(Report::success())) };
-        context.limit("validate", look).await
+    async fn holds(&self) -> Result<bool, Report> {
+        let there = self.ways(false).await?.backend.list().await;
+        Ok(there.map_err(|error| failed(&error))?.contains(&self.vip))
     }
 
-    fn metadata(&self) -> Metadata {
-        let parameter = |name: &str, summary: &str| Parameter {
-            name: name.to_owned(),
-            summary: summary.to_owned(),
-            default: None,
-        };
-        let mut metadata = Metadata::new("address", "A floating IP address");
-        metadata.parameters = vec![
-            parameter("address", "The address with its prefix length, such as 192.0.2.10/24"),
-            parameter("interface", "The network interface, such as eth0"),
-        ];
-        metadata
+    async fn announce(&self) -> Result<(), Report> {
+        let announced = self.ways(false).await?.announcer.announce(&[self.vip]);
+        announced.map_err(|error| Report::new(Outcome::GenericError, error.to_string()))
+    }
+
+    async fn look_up(&self) -> Result<(), Report> {
+        self.ways(true).await.map(drop)
     }
 }
 
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Address")
-            .field("address", &self.vip)
-            .field("interface", &self.interface)
-            .finish_non_exhaustive()
+#[async_trait]
+impl ResourceAgent for Address {
+    async fn start(&self, context: &OpContext) -> OpResult {
+        self.agent.start(context).await
+    }
+
+    async fn stop(&self, context: &OpContext) -> OpResult {
+        self.agent.stop(context).await
+    }
+
+    async fn monitor(&self, context: &OpContext, check: Check) -> OpResult {
+        self.agent.monitor(context, check).await
+    }
+
+    async fn validate(&self, context: &OpContext) -> OpResult {
+        self.agent.validate(context).await
+    }
+
+    fn metadata(&self) -> Metadata {
+        self.agent.metadata()
     }
 }

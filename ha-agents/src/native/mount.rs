@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,18 +15,22 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use super::claim::{Claim, Claimed};
+use super::described;
 use super::holders;
 use super::mountinfo::{self, Mounted};
-use crate::agent::{
-    AgentError, Check, Metadata, OpContext, OpResult, Parameter, Report, ResourceAgent,
-};
+use super::rescan::{ADAPTERS, rescan};
+use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 use crate::leftovers;
 use crate::outcome::Outcome;
 use crate::run::{Ended, Guard, run};
 
+/// Where `mount` looks for helper programs.
+const HELPERS: [&str; 4] = ["/sbin", "/sbin/fs.d", "/sbin/fs", "/usr/sbin"];
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often a start looks for its source, and a stop tries again.
 const POLL: Duration = Duration::from_millis(50);
+/// How often a start lets adapters look for new disks.
+const RESCAN: Duration = Duration::from_secs(5);
 /// How long a monitor asks again whether a disk that seems free of mounts is in use: what has just
 /// been unmounted may take a moment.
 const IN_USE: Duration = Duration::from_millis(500);
@@ -49,6 +54,10 @@ const CHECK_FILE: &str = ".ha-mount-check";
 ///   then killed. There is no lazy unmount: it only takes the names away, and who has a file open
 ///   goes on writing to a disk that another node mounts meanwhile. A stop that fails is for the
 ///   fence.
+///
+/// Network file systems and those of FUSE are mounted through their helper programs, such as
+/// `mount.nfs` and `mount.fuse`; a node without the helper is not installed. What is mounted with a
+/// type `fuse.…` counts as the source whatever name its program gives it.
 ///
 /// It works in the mount namespace of this process. The programs `mount` and `umount` (util-linux)
 /// do the work, and `stat`, `dd` the checks: a system call on a dead disk or server does not come
@@ -74,6 +83,7 @@ pub struct Mount {
     options: String,
     kill_holders: bool,
     exclusive: bool,
+    rescan: bool,
     claim: Claim,
 }
 
@@ -89,6 +99,7 @@ impl Mount {
             options: String::new(),
             kill_holders: false,
             exclusive: true,
+            rescan: false,
             claim: Claim::default(),
         }
     }
@@ -116,6 +127,15 @@ impl Mount {
         self
     }
 
+    /// Sets whether a start lets all SCSI adapters look for new disks, at once and every 5 s, while
+    /// a source in `/dev` is not there: a disk that was added to a storage or taken over from
+    /// another node is not told of by every adapter. Default: no, as each disk is asked.
+    #[must_use]
+    pub const fn rescan(mut self, rescan: bool) -> Self {
+        self.rescan = rescan;
+        self
+    }
+
     /// Sets whether a stop ends the processes that hold the file system. Default: no, while
     /// `Filesystem` does (`force_unmount`).
     #[must_use]
@@ -126,6 +146,24 @@ impl Mount {
 
     fn has_option(&self, name: &str) -> bool {
         self.options.split(',').any(|option| option.trim() == name)
+    }
+
+    /// Whether a program in user space serves it.
+    fn is_fuse(&self) -> bool {
+        self.fstype.as_deref().is_some_and(|t| t == "fuse" || t.starts_with("fuse."))
+    }
+
+    /// The helper program of its type that is missing on this node, if one is: without it `mount`
+    /// cannot tell the kernel what it needs.
+    fn missing_helper(&self) -> Option<String> {
+        let fstype = self.fstype.as_deref()?;
+        let helper = match fstype {
+            "cifs" | "glusterfs" | "nfs" | "nfs4" | "smb3" => format!("mount.{fstype}"),
+            _ if self.is_fuse() => "mount.fuse".to_owned(),
+            _ => return None,
+        };
+        let there = HELPERS.iter().any(|folder| Path::new(folder).join(&helper).exists());
+        (!there).then_some(helper)
     }
 
     fn is_bind(&self) -> bool {
@@ -166,6 +204,10 @@ impl Mount {
     /// Whether what is mounted is the source.
     fn is_ours(&self, all: &[Mounted], mounted: &Mounted) -> bool {
         let named = mounted.source.to_string_lossy();
+        if self.is_fuse() {
+            // The program names the source as it likes.
+            return mounted.fstype.starts_with("fuse");
+        }
         let Some(path) = self.path().filter(|_| named != self.source || self.is_bind()) else {
             return named.trim_end_matches('/') == self.source.trim_end_matches('/');
         };
@@ -262,6 +304,10 @@ impl Mount {
             let reason = format!("the directory {directory} does not begin with /");
             return Some(Report::new(Outcome::NotConfigured, reason));
         }
+        if let Some(helper) = self.missing_helper() {
+            let reason = format!("this node has no {helper}; install the package that has it");
+            return Some(Report::new(Outcome::NotInstalled, reason));
+        }
         match fs::symlink_metadata(&self.directory) {
             Ok(metadata) if metadata.is_dir() => None,
             Ok(metadata) if metadata.is_symlink() => {
@@ -284,10 +330,16 @@ impl Mount {
     /// Waits for a source that is a path; `false`: it did not come until `end`.
     async fn await_source(&self, end: Instant) -> io::Result<bool> {
         let Some(path) = self.path() else { return Ok(true) };
+        let rescans = self.rescan && path.starts_with("/dev");
+        let (mut next, mut scan) = (BootClock::new().now(), None::<JoinHandle<()>>);
         while fs::symlink_metadata(&path).is_err() {
             let now = BootClock::new().now();
             if now >= end {
                 return Ok(false);
+            }
+            if rescans && now >= next && scan.as_ref().is_none_or(JoinHandle::is_finished) {
+                next = now + RESCAN;
+                scan = Some(look_for_disks()?);
             }
             pause(POLL.min(end.since(now))).await?;
         }
@@ -401,6 +453,15 @@ fn is_of(mounted: &Mounted, path: &Path, metadata: &fs::Metadata) -> bool {
         || fs::canonicalize(&mounted.source).is_ok_and(|source| source == path)
 }
 
+/// On a thread that is none of the runtime's, as a runtime waits for its own when it ends.
+fn look_for_disks() -> io::Result<JoinHandle<()>> {
+    let work = || match rescan(Path::new(ADAPTERS)) {
+        Ok(adapters) => tracing::info!(adapters, "disks looked for"),
+        Err(error) => tracing::warn!(%error, "cannot look for disks"),
+    };
+    std::thread::Builder::new().name("ha-rescan".to_owned()).spawn(work)
+}
+
 /// What the kernel says of the directory.
 enum State {
     /// Nothing is mounted there.
@@ -464,25 +525,15 @@ impl ResourceAgent for Mount {
     }
 
     fn metadata(&self) -> Metadata {
-        let parameter = |name: &str, summary: &str, default: Option<&str>| Parameter {
-            name: name.to_owned(),
-            summary: summary.to_owned(),
-            default: default.map(str::to_owned),
-        };
-        Metadata {
-            parameters: vec![
-                parameter("source", "what to mount", None),
-                parameter("directory", "where, a directory that exists", None),
-                parameter("fstype", "its type, such as ext4", Some("")),
-                parameter("options", "mount options, with commas between", Some("")),
-                parameter("kill_holders", "whether a stop kills who holds it", Some("false")),
-                parameter(
-                    "exclusive",
-                    "whether the device must be free when stopped",
-                    Some("true"),
-                ),
-            ],
-            ..Metadata::new("mount", "Mounts a file system")
-        }
+        let parameters = [
+            ("source", "what to mount", None),
+            ("directory", "where, a directory that exists", None),
+            ("fstype", "its type, such as ext4", Some("")),
+            ("options", "mount options, with commas between", Some("")),
+            ("kill_holders", "whether a stop kills who holds it", Some("false")),
+            ("exclusive", "whether the device must be free when stopped", Some("true")),
+            ("rescan", "whether a start looks for new disks", Some("false")),
+        ];
+        described("mount", "Mounts a file system", &parameters)
     }
 }

@@ -1,6 +1,10 @@
 //! From the words of a configuration to an agent.
 
+mod checks;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod databases;
 mod native;
+mod network;
 mod parameters;
 mod standard;
 
@@ -35,12 +39,23 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 ///
 /// | name | agent | parameters |
 /// |---|---|---|
-/// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`) |
-/// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders`, `exclusive` |
-/// | `native:command` | [`Commands`](crate::command::Commands) | `start`, `stop`, `check` (words as of `args`), `ocf_codes`, `env.NAME` |
-/// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
 /// | `lsb:NAME` | [`Lsb`], `/etc/init.d/NAME` | none |
 /// | `nagios:NAME` | [`Nagios`](crate::nagios::Nagios), `/usr/lib/nagios/plugins/NAME` | its long options |
+/// | `native:block-port` | `BlockPort` (feature `nftables`) | `protocol`, `ports` (`80`, `8000-8010`), `address`, `reset` |
+/// | `native:command` | [`Commands`](crate::command::Commands) | `start`, `stop`, `check` (words as of `args`), `ocf_codes`, `env.NAME` |
+/// | `native:delay` | [`Delay`](crate::native::Delay) | `start_delay`, `stop_delay`, `monitor_delay` |
+/// | `native:dummy` | [`Dummy`](crate::native::Dummy) | none |
+/// | `native:http` | [`Watch`](crate::native::Watch) of an `HttpCheck` (feature `http`) | `url`, `method`, `header.NAME`, `status` (`200-299`), `contains`, `authority` (a file), `limit` |
+/// | `native:lxc` | [`Lxc`](crate::native::Lxc) | `container`, `path`, `config`, `stop_grace` |
+/// | `native:mount` | [`Mount`](crate::native::Mount) | `source`, `directory`, `fstype`, `options`, `kill_holders`, `exclusive`, `rescan` |
+/// | `native:mysql` | `MySql` (feature `mysql`) | `config`, `program`, `args`, `address`, `user`, `password_file`, `promotable`, `primary`, `primary_port`, `replication_user`, `replication_password_file`, `max_lag`, `write` |
+/// | `native:postgres` | `Postgres` (feature `postgres`) | `data`, `program`, `config`, `host`, `port`, `user`, `password_file`, `database`, `promotable`, `primary`, `primary_port`, `replication`, `max_lag` |
+/// | `native:process` | [`Process`](crate::native::Process) | `program`, `args` (split at blanks; `'…'` and `"…"` keep them; no shell), `directory`, `env.NAME`, `stop_grace` (`500ms`, `10s`), `log`, `ready` (`notify`, `port IP:PORT`, `line TEXT`), `pidfile`, `daemon`; and of a [check](crate::native::Checked) beside it `check.depth` and, with `check.` before each, those of `native:tcp` or `native:http` |
+/// | `native:redis` | `Redis` (feature `redis`) | `config`, `program`, `address`, `user`, `password_file`, `promotable`, `primary`, `primary_port`, `max_lag`, `stop_grace` |
+/// | `native:route` | `Route` (feature `route`) | `destination` (`10.1.0.0/16`, `default`), `gateway`, `device`, `source`, `family`, `table`, `metric` |
+/// | `native:stateful` | [`Stateful`](crate::native::Stateful) | `state` |
+/// | `native:symlink` | [`Symlink`](crate::native::Symlink) | `link`, `target`, `backup_suffix` |
+/// | `native:tcp` | [`Watch`](crate::native::Watch) of a [`TcpCheck`](crate::native::TcpCheck) | `address` (host and port), `send`, `expect` (both with `\r`, `\n`, `\t`, `\0`), `limit` |
 /// | `systemd:NAME` | `Unit`, a unit of systemd (feature `systemd`) | none |
 /// | `ocf:PROVIDER:TYPE` | `Ocf` (feature `ocf`) | those of its metadata |
 ///
@@ -175,10 +190,8 @@ impl Registry {
                 loaded: Mutex::default(),
             },
         };
-        registry.register("native:process", |_, given| native::process(given));
-        registry.register("native:mount", |_, given| native::mount(given));
         registry.register("native:command", |_, given| standard::command(given));
-        registry.register("native:dummy", |_, given| native::dummy(given));
+        native::register(&mut registry);
         registry
     }
 

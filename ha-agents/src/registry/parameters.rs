@@ -95,6 +95,11 @@ impl<'a> Parameters<'a> {
         self.problems.add(name, format!("{value:?}"), allowed);
     }
 
+    /// Notes the problems of what was made of parameters.
+    pub fn absorb(&mut self, error: ConfigError) {
+        self.problems.absorb(error);
+    }
+
     /// `value` if nothing is wrong.
     ///
     /// # Errors

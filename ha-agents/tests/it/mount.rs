@@ -163,6 +163,43 @@ fn wrong_settings_are_told_and_nothing_is_mounted() {
 }
 
 #[test]
+fn a_type_without_its_helper_is_not_installed() {
+    on_a_host(async |dir| {
+        if ha_lab::find_program("mount.glusterfs").is_some() {
+            return ha_lab::skip("mount.glusterfs is installed");
+        }
+        let agent = Mount::new("server:/volume", folder(dir, "at")).fstype("glusterfs");
+        for result in [agent.start(&context()).await, agent.validate(&context()).await] {
+            let report = result.expect("an answer");
+            assert_eq!(report.outcome, Outcome::NotInstalled);
+            assert!(report.reason.contains("mount.glusterfs"), "{report:?}");
+        }
+        stops(&agent).await;
+    });
+}
+
+#[test]
+fn a_file_system_in_user_space_is_mounted_through_its_program() {
+    on_a_host(async |dir| {
+        if ha_lab::require_program("bindfs").is_none() || !Path::new("/dev/fuse").exists() {
+            return ha_lab::skip("needs bindfs and /dev/fuse");
+        }
+        let (real, at) = (folder(dir, "real"), folder(dir, "at"));
+        std::fs::write(real.join("file"), "hello").expect("written");
+        let agent = Mount::new(real.display().to_string(), &at).fstype("fuse.bindfs");
+        starts(&agent).await;
+        starts(&agent).await;
+        assert_eq!(std::fs::read_to_string(at.join("file")).expect("there"), "hello");
+        for depth in [0, 10, 20] {
+            let report = monitor(&agent, depth).await;
+            assert_eq!(report.outcome, Outcome::Success, "{depth}: {}", report.reason);
+        }
+        stops(&agent).await;
+        stops(&agent).await;
+    });
+}
+
+#[test]
 fn a_busy_file_system_is_freed_or_its_holder_named() {
     on_a_host(async |dir| {
         let at = folder(dir, "at");
