@@ -33,6 +33,7 @@ pub(crate) struct TicketNow {
 
 /// The working picture of a cluster.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of different sources, all may hold")]
 pub(crate) struct Cluster<'c> {
     pub(crate) cib: &'c Cib,
     pub(crate) now: WallTime,

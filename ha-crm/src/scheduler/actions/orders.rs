@@ -114,7 +114,8 @@ fn firsts(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -
 /// Whether it runs and is configured to be left alone; what a failure blocks is none.
 fn is_left_running(cluster: &Cluster<'_>, resource: RscId) -> bool {
     let rsc = &cluster[resource];
-    !rsc.managed && !rsc.running.is_empty() && !(rsc.failed && rsc.is_managed_by_itself)
+    let is_blocked = rsc.failed && rsc.is_managed_by_itself;
+    !(rsc.managed || rsc.running.is_empty() || is_blocked)
 }
 
 fn thens(cluster: &Cluster<'_>, plan: &mut Plan, resource: RscId, task: Task) -> Vec<ActId> {

@@ -26,7 +26,7 @@ fn clique(count: usize, score: &str) -> String {
 }
 
 fn members(range: std::ops::Range<usize>) -> String {
-    range.map(|n| format!(r#"<resource_ref id="r{n}"/>"#)).collect()
+    range.map(|n| format!(r#"<resource_ref id="r{n}"/>"#)).collect::<Vec<_>>().concat()
 }
 
 fn two_sets(what: &str, each: usize) -> String {
@@ -102,7 +102,7 @@ fn clones_that_wait_for_each_other_do_not_multiply_what_waits() {
 
 #[test]
 fn what_is_too_much_is_refused_with_its_name_and_a_remedy() {
-    let clones: String = (0..60)
+    let clones = (0..60)
         .map(|n| {
             format!(
                 r#"<clone id="c{n}"><meta_attributes id="m{n}">
@@ -111,7 +111,8 @@ fn what_is_too_much_is_refused_with_its_name_and_a_remedy() {
                 primitive(&format!("p{n}"))
             )
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let order = two_sets("rsc_order", 1_100);
     let colocation = two_sets("rsc_colocation", 1_100);
     let cases = [
