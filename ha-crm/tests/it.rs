@@ -10,6 +10,9 @@ mod check;
 #[cfg(feature = "cib")]
 #[path = "it/cib.rs"]
 mod cib;
+#[cfg(feature = "cib")]
+#[path = "it/cib_forms.rs"]
+mod cib_forms;
 #[path = "it/cluster/mod.rs"]
 mod cluster;
 #[path = "it/config.rs"]

@@ -75,6 +75,7 @@ mod colocation;
 mod constraint;
 mod document;
 mod error;
+mod form;
 mod history;
 mod intern;
 mod location;
@@ -94,6 +95,7 @@ mod ticket;
 mod topology;
 mod transition;
 mod value;
+mod write;
 
 pub use self::attributes::{AttributeSet, Pair, option_name};
 pub use self::bundle::{Bundle, Container, Engine, Network, PortMapping, StorageMapping};
