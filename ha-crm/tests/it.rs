@@ -19,6 +19,9 @@ mod cluster;
 mod config;
 #[path = "it/decisions.rs"]
 mod decisions;
+#[cfg(feature = "cib")]
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/manager_laws.rs"]
 mod manager_laws;
 #[path = "it/properties.rs"]

@@ -67,7 +67,10 @@ pub struct OperationRecord {
     pub status: Option<OperationStatus>,
     /// Which action of which transition it was.
     #[serde(
-        default, rename = "transition-key", with = "form::option", skip_serializing_if = "Option::is_none"
+        default,
+        rename = "transition-key",
+        with = "form::option",
+        skip_serializing_if = "Option::is_none"
     )]
     pub transition: Option<TransitionKey>,
     /// Since when it has had this result.

@@ -26,7 +26,10 @@ pub struct Location {
     pub rsc: Option<Arc<str>>,
     /// Which resources, by their names.
     #[serde(
-        default, rename = "rsc-pattern", with = "form::option", skip_serializing_if = "Option::is_none"
+        default,
+        rename = "rsc-pattern",
+        with = "form::option",
+        skip_serializing_if = "Option::is_none"
     )]
     pub pattern: Option<Pattern>,
     /// Which resources, one by one.
@@ -46,7 +49,10 @@ pub struct Location {
     pub role: Option<Role>,
     /// Where it is looked for before it is started.
     #[serde(
-        rename = "resource-discovery", default, with = "form::option", skip_serializing_if = "Option::is_none"
+        rename = "resource-discovery",
+        default,
+        with = "form::option",
+        skip_serializing_if = "Option::is_none"
     )]
     pub discovery: Option<Discovery>,
     /// When it holds at all.

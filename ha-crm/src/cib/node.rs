@@ -23,7 +23,10 @@ pub struct ConfiguredNode {
     pub uname: Option<Arc<str>>,
     /// What kind of node it is.
     #[serde(
-        rename = "type", default, with = "form::option", skip_serializing_if = "Option::is_none"
+        rename = "type",
+        default,
+        with = "form::option",
+        skip_serializing_if = "Option::is_none"
     )]
     pub kind: Option<NodeKind>,
     /// How much resources prefer it.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::AttributeSet;
-use super::form;
 use super::bundle::Bundle;
+use super::form;
 use super::note::Place;
 use super::operation::Operations;
 use super::reader::{Reader, Xml, elements};

@@ -192,7 +192,7 @@ impl CibValue for Duration {
         let nanos = self.subsec_nanos();
         if nanos == 0 {
             format!("{}s", self.as_secs())
-        } else if nanos % 1_000_000 == 0 {
+        } else if nanos.is_multiple_of(1_000_000) {
             format!("{}ms", self.as_millis())
         } else {
             format!("{}us", self.as_micros())

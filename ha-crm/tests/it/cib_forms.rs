@@ -102,7 +102,7 @@ fn crm_verify_accepts_what_is_written() {
             continue;
         }
         let original = Path::new(CORPUS).join(format!("{name}.xml"));
-        if verify(&original) == Some(true) { std::fs::write(format!("/tmp/bad-{name}.xml"), cib.to_xml()).unwrap(); println!("BAD {name}"); }
+        assert_eq!(verify(&original), Some(false), "{name} is accepted as it was");
     }
     assert!(accepted > 0, "not even the showcase");
 }

@@ -116,7 +116,7 @@ fn cut(text: &str) -> String {
 
 fn spot(text: &str, offset: usize) -> Spot {
     let before = text.as_bytes().get(..offset).unwrap_or_default();
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = before.split(|byte| *byte == b'\n').count();
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Spot { line: number(line), column: number(column) }

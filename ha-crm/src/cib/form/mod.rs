@@ -191,4 +191,3 @@ impl<'de> Visitor<'de> for Table {
         Ok(pairs)
     }
 }
-

@@ -21,14 +21,21 @@ const KNOWN: [(&str, &[&str]); 7] = [
     (
         "date_spec",
         &[
-            "id", "seconds", "minutes", "hours", "monthdays", "weekdays", "yeardays", "months",
-            "weeks", "years", "weekyears", "moon",
+            "id",
+            "seconds",
+            "minutes",
+            "hours",
+            "monthdays",
+            "weekdays",
+            "yeardays",
+            "months",
+            "weeks",
+            "years",
+            "weekyears",
+            "moon",
         ],
     ),
-    (
-        "duration",
-        &["id", "seconds", "minutes", "hours", "days", "weeks", "months", "years"],
-    ),
+    ("duration", &["id", "seconds", "minutes", "hours", "days", "weeks", "months", "years"]),
     ("op_expression", &["id", "name", "interval"]),
     ("rsc_expression", &["id", "class", "provider", "type"]),
 ];

@@ -88,12 +88,7 @@ impl From<RawSet> for AttributeSet {
             value: Some(value),
             ..Pair::default()
         };
-        let pair = |RawPair { id, name, value }| Pair {
-            id,
-            name,
-            value,
-            ..Pair::default()
-        };
+        let pair = |RawPair { id, name, value }| Pair { id, name, value, ..Pair::default() };
         let pairs = values.into_iter().map(usual).chain(pairs.into_iter().map(pair)).collect();
         Self { id, score, rules, pairs, ..Self::default() }
     }

@@ -35,7 +35,9 @@ impl<'c> Out<'c> {
         }
         self.open(tag);
         self.resource_sets(&one.sets, &one.id);
-        one.rules.iter().for_each(|rule| self.location_rule(rule, &one.id));
+        for rule in &one.rules {
+            self.location_rule(rule, &one.id);
+        }
         self.lifetime(&one.lifetime, &one.id);
         self.close("rsc_location");
     }
@@ -99,7 +101,9 @@ impl<'c> Out<'c> {
             return;
         }
         self.open(Tag::new("lifetime"));
-        rules.iter().for_each(|rule| self.rule(rule, of));
+        for rule in rules {
+            self.rule(rule, of);
+        }
         self.close("lifetime");
     }
 

@@ -154,13 +154,11 @@ impl<'c> Out<'c> {
     /// Whether the same was written before, so that a reference is enough; if not, it is now.
     fn is_known(&mut self, element: &'c str, id: Option<&'c Arc<str>>, what: Seen<'c>) -> bool {
         let Some(id) = id.filter(|_| self.refers) else { return false };
-        match self.seen.get(&(element, &**id)) {
-            Some(known) => *known == what,
-            None => {
-                self.seen.insert((element, id), what);
-                false
-            }
+        if let Some(known) = self.seen.get(&(element, &**id)) {
+            return *known == what;
         }
+        self.seen.insert((element, id), what);
+        false
     }
 
     fn cib(&mut self, cib: &'c Cib) {
@@ -183,8 +181,12 @@ impl<'c> Out<'c> {
         });
         self.list("nodes", &cib.nodes, Self::node);
         self.open(Tag::new("resources"));
-        cib.templates.iter().for_each(|template| self.primitive("template", template));
-        cib.resources.iter().for_each(|resource| self.resource(resource));
+        for template in &cib.templates {
+            self.primitive("template", template);
+        }
+        for resource in &cib.resources {
+            self.resource(resource);
+        }
         self.close("resources");
         self.list("constraints", &cib.constraints, Self::constraint);
         self.sections(cib);

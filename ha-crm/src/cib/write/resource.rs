@@ -125,7 +125,9 @@ impl<'c> Out<'c> {
         }
         if !bundle.storage.is_empty() {
             self.open(Tag::new("storage"));
-            bundle.storage.iter().for_each(|mapping| self.storage(mapping, &bundle.id));
+            for mapping in &bundle.storage {
+                self.storage(mapping, &bundle.id);
+            }
             self.close("storage");
         }
         if let Some(primitive) = &bundle.primitive {

@@ -16,7 +16,6 @@ impl<'c> Out<'c> {
             return self.empty(Tag::new(&rule.name).text("id-ref", id.map(|id| &**id)));
         }
         self.element(rule, id.map(|id| &**id), of);
-        // What is in it are elements that can be referred to, too.
     }
 
     pub(super) fn location_rule(&mut self, rule: &'c LocationRule, of: &str) {
@@ -37,7 +36,9 @@ impl<'c> Out<'c> {
             return self.empty(tag);
         }
         self.open(tag);
-        element.children.iter().for_each(|child| self.rule(child, &id));
+        for child in &element.children {
+            self.rule(child, &id);
+        }
         self.close(&element.name);
     }
 

@@ -25,7 +25,9 @@ impl<'c> Out<'c> {
             return self.empty(tag);
         }
         self.open(tag);
-        set.rules.iter().for_each(|rule| self.rule(rule, &id));
+        for rule in &set.rules {
+            self.rule(rule, &id);
+        }
         for pair in &set.pairs {
             let known = pair.id.as_deref().filter(|_| self.refers);
             let known = known.and_then(|id| self.seen.get(&("nvpair", id))).copied();

@@ -3,7 +3,7 @@
 use super::{Out, Tag};
 use crate::cib::document::Cib;
 use crate::cib::history::{OperationDetails, OperationRecord, ResourceHistory};
-use crate::cib::status::{NodeState, TicketState};
+use crate::cib::status::{NodeState, Presence, TicketState};
 use crate::cib::value::CibValue;
 
 impl<'c> Out<'c> {
@@ -12,7 +12,9 @@ impl<'c> Out<'c> {
             return self.empty(Tag::new("status"));
         }
         self.open(Tag::new("status"));
-        cib.node_states.iter().for_each(|state| self.node_state(state));
+        for state in &cib.node_states {
+            self.node_state(state);
+        }
         if !cib.ticket_states.is_empty() {
             self.list("tickets", &cib.ticket_states, Self::ticket_state);
         }
@@ -20,11 +22,17 @@ impl<'c> Out<'c> {
     }
 
     fn node_state(&mut self, state: &'c NodeState) {
+        // Older Pacemakers know no other words for it.
+        let crmd = state.crmd.map(|crmd| match crmd {
+            Presence::Absent => "offline".to_owned(),
+            Presence::Present => "online".to_owned(),
+            Presence::Since(time) => time.write(),
+        });
         let tag = Tag::new("node_state")
             .text("id", state.id.as_deref())
             .text("uname", state.uname.as_deref())
             .value("in_ccm", state.in_ccm.as_ref())
-            .value("crmd", state.crmd.as_ref())
+            .text("crmd", crmd.as_deref())
             .value("join", state.join.as_ref())
             .value("expected", state.expected.as_ref())
             .value("remote_node", state.remote_node.as_ref())
@@ -60,7 +68,9 @@ impl<'c> Out<'c> {
             return self.empty(tag);
         }
         self.open(tag);
-        history.operations.iter().for_each(|record| self.record(record));
+        for record in &history.operations {
+            self.record(record);
+        }
         self.close("lrm_resource");
     }
 
@@ -110,7 +120,8 @@ impl<'c> Out<'c> {
 
 fn with_details(tag: Tag, details: &OperationDetails) -> Tag {
     // A list stands between spaces, so that each word in it can be searched for with both.
-    let list = |words: &Option<Vec<_>>| words.as_ref().map(|words| format!(" {} ", words.join(" ")));
+    let list =
+        |words: &Option<Vec<_>>| words.as_ref().map(|words| format!(" {} ", words.join(" ")));
     tag.text("op-restart-digest", details.restart_digest.as_deref())
         .text("op-secure-digest", details.secure_digest.as_deref())
         .text("op-force-restart", list(&details.force_restart).as_deref())
