@@ -219,24 +219,29 @@ fn page(flags: &Flags, table: &str) -> String {
     let (theirs, kernel) = (said("crm_simulate", &["--version"]), said("uname", &["-sr"]));
     let (day, runs, limit) = (said("date", &["+%F"]), flags.runs, flags.limit_s);
     format!(
-        "# The scheduler\n\n\
-         How long it takes to decide on a cluster, from the file to the decision: `simulate` beside\n\
-         Pacemaker's `crm_simulate`, each a process of its own, one after the other, in one run, on\n\
-         one machine. Medians of {runs}; – is what did not end within {limit} s, or failed.\n\n\
-         {theirs}; {kernel}, {day}. Run it with\n\n\
-         ```text\n\
-         cargo build --release --bins\n\
-         target/release/scheduler --write docs\n\
-         ```\n\n\
-         ![Wall time by the number of primitives, on both axes by powers](../scheduler-growth.svg)\n\n\
-         {table}\n\
-         How to read it: the clusters are made up (`benches/src/clusters.rs`), the same for both. *Start\n\
-         all*: everything was probed and nothing runs. *Quiet*: everything runs. *Own history*: only the\n\
-         nodes that run a resource know of it, and nothing is probed. *To the end*: the decision is taken\n\
-         for done and decided on again until nothing more would be done (`--settle`, `-S`). Without other\n\
-         words each primitive prefers three nodes. `crm_simulate` validates the file against its schema,\n\
-         too (`-R` otherwise); memory is the most that was resident, of which some 9 MiB are the measuring\n\
-         program's.\n"
+        "# The scheduler
+
+How long it takes to decide on a cluster, from the file to the decision: `simulate` beside
+Pacemaker's `crm_simulate`, each a process of its own, one after the other, in one run, on one
+machine. Medians of {runs}; – is what did not end within {limit} s, or failed.
+
+{theirs}; {kernel}, {day}. Run it with
+
+```text
+cargo build --release --bins
+target/release/scheduler --write docs
+```
+
+![Wall time by the number of primitives, on both axes by powers](../scheduler-growth.svg)
+
+{table}
+How to read it: the clusters are made up (`benches/src/clusters.rs`), the same for both. *Start
+all*: everything was probed and nothing runs. *Quiet*: everything runs. *Own history*: only the nodes that
+run a resource know of it, and nothing is probed. *To the end*: the decision is taken for done and
+decided on again until nothing more would be done (`--settle`, `-S`). Without other words each
+primitive prefers three nodes. `crm_simulate` validates the file against its schema, too (`-R`
+otherwise). Memory is the most that was resident; less than some 9 MiB cannot be told.
+"
     )
 }
 
@@ -295,7 +300,8 @@ fn figure(rows: &[Row]) -> String {
             draw(format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"));
         }
         draw(format_args!(
-            "<text x=\"{end_x:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{colour}\">{name}</text>",
+            "<text x=\"{end_x:.1}\" y=\"{:.1}\" text-anchor=\"end\" \
+             fill=\"{colour}\">{name}</text>",
             end_y - 10.0
         ));
     }
