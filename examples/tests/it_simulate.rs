@@ -111,6 +111,48 @@ fn check_finds_mistakes() {
     assert!(said.contains("error: line 11") && said.contains("fifty"), "{said}");
 }
 
+/// The cluster of the guide.
+fn guide() -> &'static str {
+    const PAGE: &str = include_str!("../../docs/guide/scheduler.md");
+    let (_, rest) = PAGE.split_once("```toml\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_cluster_of_the_guide_is_right_in_toml_json_and_xml() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = folder.path().join("cluster.toml");
+    std::fs::write(&toml, guide()).unwrap();
+    let run = |args: &[&str]| {
+        printed(&Command::new(PROGRAM).args(args).current_dir(folder.path()).output().unwrap())
+    };
+    let findings = run(&["check", "cluster.toml"]);
+    assert!(findings.lines().all(|line| line.starts_with("hint")), "{findings}");
+    let decided = run(&["cluster.toml"]);
+    assert!(decided.contains(r#""web":{"Started":["n1"]}"#), "{decided}");
+    assert!(decided.contains(r#""db":{"#), "{decided}");
+    let lost = run(&["cluster.toml", "--what-if", "node-down=n1"]);
+    assert!(lost.contains(r#""node":"n1","op":"fence""#), "{lost}");
+
+    // Another form, the same decision; what has no telling ending is looked at.
+    std::fs::write(folder.path().join("json"), run(&["write", "cluster.toml", "--to", "json"]))
+        .unwrap();
+    assert_eq!(run(&["json"]), decided);
+    let xml = run(&["write", "json", "--to", "xml"]);
+    std::fs::write(folder.path().join("cib.xml"), &xml).unwrap();
+    for line in xml_of_guide().lines().filter(|line| line.trim() != "…") {
+        assert!(xml.contains(line), "{line}\nis not in\n{xml}");
+    }
+    std::fs::write(folder.path().join("toml"), run(&["write", "cib.xml", "--to", "toml"])).unwrap();
+    assert_eq!(run(&["toml"]), decided);
+}
+
+fn xml_of_guide() -> &'static str {
+    const PAGE: &str = include_str!("../../docs/guide/scheduler.md");
+    let (_, rest) = PAGE.split_once("```xml\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
 /// Runs the comparator over the public decisions; what was reached must be kept.
 #[test]
 fn decisions_are_as_near_to_pacemakers_as_they_were() {

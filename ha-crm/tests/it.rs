@@ -10,12 +10,18 @@ mod check;
 #[cfg(feature = "cib")]
 #[path = "it/cib.rs"]
 mod cib;
+#[cfg(feature = "cib")]
+#[path = "it/cib_forms.rs"]
+mod cib_forms;
 #[path = "it/cluster/mod.rs"]
 mod cluster;
 #[path = "it/config.rs"]
 mod config;
 #[path = "it/decisions.rs"]
 mod decisions;
+#[cfg(feature = "cib")]
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/manager_laws.rs"]
 mod manager_laws;
 #[path = "it/properties.rs"]

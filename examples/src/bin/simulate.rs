@@ -7,7 +7,12 @@
 //! simulate CASE.xml --what-if node-down=n1  the same, had n1 been lost
 //! simulate CASE.xml --settle                what would follow, until nothing more would be done
 //! simulate check CASE.xml                   what is wrong with the configuration
+//! simulate write CASE.xml --to toml         the same in TOML (or json, xml) on stdout
 //! ```
+//!
+//! In place of Pacemaker's XML there may be TOML or JSON: what it is tells the ending of the name,
+//! or else the first character. A description in TOML or JSON that has no `node-states` is decided
+//! on as if all its nodes were up and had quorum.
 //!
 //! The JSON has `actions`, one entry for each instance that changes, and `final`, what is active
 //! afterwards. Ends with 0, with 1 if `check` finds an error, and with 2 if there is nothing to
@@ -15,14 +20,15 @@
 #![expect(clippy::print_stdout, reason = "this program's output is its result")]
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use ha_core::role::Role;
 use ha_core::time::{BootClock, Clock, WallTime};
 use ha_crm::check::{Severity, check};
-use ha_crm::cib::{Cib, Note};
+use ha_crm::cib::{Cib, ConfiguredNode, NodeKind, Note};
 use ha_crm::scheduler::{Schedule, Scheduler, WhatIf};
 use serde_json::{Map, Value, json};
 
@@ -61,6 +67,25 @@ enum Command {
         /// The CIB
         cib: PathBuf,
     },
+    /// Writes a configuration, with its status, in another form
+    Write {
+        /// The CIB
+        cib: PathBuf,
+        /// The form
+        #[arg(long, value_name = "FORM")]
+        to: Form,
+    },
+}
+
+/// How a configuration is written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// A table of names and values
+    Json,
+    /// The same, to be written by hand
+    Toml,
+    /// As Pacemaker has it
+    Xml,
 }
 
 fn main() -> ExitCode {
@@ -74,12 +99,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
-    if let Some(Command::Check { cib }) = &args.command {
-        return report(cib);
+    match &args.command {
+        Some(Command::Check { cib }) => return report(cib),
+        Some(Command::Write { cib, to }) => return write(cib, *to),
+        None => {}
     }
     let path = args.cib.as_deref().ok_or("say which CIB to read")?;
-    let (mut cib, _) = read(path)?;
+    let (mut cib, _, form) = read(path)?;
     cib.execution_date.get_or_insert_with(|| BootClock::new().wall());
+    if form != Form::Xml && cib.node_states.is_empty() {
+        start_all(&mut cib);
+    }
     for change in &args.what_if {
         change.apply(&mut cib);
     }
@@ -119,14 +149,63 @@ fn settle(cib: &Cib, now: WallTime) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn read(path: &Path) -> Result<(Cib, Vec<Note>), Box<dyn Error>> {
+fn read(path: &Path) -> Result<(Cib, Vec<Note>, Form), Box<dyn Error>> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Ok(Cib::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+    let form = form(path, &text);
+    let read = match form {
+        Form::Json => Cib::from_json(&text),
+        Form::Toml => Cib::from_toml(&text),
+        Form::Xml => Cib::parse(&text),
+    };
+    let (cib, notes) = read.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok((cib, notes, form))
+}
+
+/// The form of a text: what the ending of its name says, or else its first character.
+fn form(path: &Path, text: &str) -> Form {
+    match path.extension().and_then(OsStr::to_str) {
+        Some("json") => return Form::Json,
+        Some("toml") => return Form::Toml,
+        Some("xml") => return Form::Xml,
+        Some(_) | None => {}
+    }
+    match text.trim_start().bytes().next() {
+        Some(b'{') => Form::Json,
+        Some(b'<') | None => Form::Xml,
+        Some(_) => Form::Toml,
+    }
+}
+
+/// What a description without a status is decided on: all nodes are there.
+fn start_all(cib: &mut Cib) {
+    let remote = |node: &&ConfiguredNode| node.kind != Some(NodeKind::Remote);
+    let names = cib.nodes.iter().filter(remote).filter_map(|node| node.uname.as_deref());
+    let mut changes: Vec<WhatIf> = names.map(|name| WhatIf::NodeUp(name.to_owned())).collect();
+    if cib.have_quorum.is_none() {
+        changes.push(WhatIf::Quorum(true));
+    }
+    for change in changes {
+        change.apply(cib);
+    }
+}
+
+fn write(path: &Path, to: Form) -> Result<ExitCode, Box<dyn Error>> {
+    let (cib, notes, _) = read(path)?;
+    for note in notes {
+        eprintln!("simulate: {note}");
+    }
+    let text = match to {
+        Form::Json => cib.to_json()?,
+        Form::Toml => cib.to_toml()?,
+        Form::Xml => cib.to_xml(),
+    };
+    println!("{}", text.trim_end());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn report(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
-    let (cib, notes) = read(path)?;
+    let (cib, notes, _) = read(path)?;
     let findings = check(&cib, &notes);
     for finding in &findings {
         println!("{finding}");

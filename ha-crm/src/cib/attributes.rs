@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::form::sets::RawSet;
 use super::note::{Place, Spot};
 use super::reader::{Reader, Xml, elements};
 use super::rule::RuleElement;
@@ -12,7 +15,8 @@ use crate::model::Score;
 ///
 /// An `id-ref` is resolved: all that refer to a set share it. Whether its rules hold, and which of
 /// several sets counts, is for others to decide.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "RawSet", into = "RawSet")]
 #[non_exhaustive]
 pub struct AttributeSet {
     /// Its id.

@@ -2,29 +2,39 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::attributes::AttributeSet;
+use super::form;
 use super::note::Place;
 use super::reader::{Reader, Xml, elements};
 use super::resource::Primitive;
 use super::value::words;
 
 /// A bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Bundle {
     /// Its id.
     pub id: Arc<str>,
     /// The container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
     /// Its network; none if it has no such element.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// Its directories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub storage: Vec<StorageMapping>,
     /// What runs in the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub primitive: Option<Primitive>,
     /// Its meta-attributes.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub meta: Vec<Arc<AttributeSet>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 
@@ -41,76 +51,105 @@ words! {
 }
 
 /// A container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Container {
     /// What runs it.
+    #[serde(with = "form::value")]
     pub engine: Engine,
     /// Its image.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Arc<str>>,
     /// How many there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     /// How many may be on one node.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas_per_host: Option<u32>,
     /// How many may be promoted (`promoted-max`, formerly `masters`).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted_max: Option<u32>,
     /// The command that is run in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_command: Option<Arc<str>>,
     /// The network it is given by the engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Arc<str>>,
     /// Further options for the engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Arc<str>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 
 /// The network of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Network {
     /// The address of the first container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_range_start: Option<Arc<str>>,
     /// The TCP port through which the cluster speaks with the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub control_port: Option<u16>,
     /// The interface of the addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host_interface: Option<Arc<str>>,
     /// Their prefix length.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host_netmask: Option<u32>,
     /// Whether the containers know each other's names.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub add_host: Option<bool>,
     /// Its ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 
 /// Ports that lead into the container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PortMapping {
     /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Arc<str>>,
     /// The port on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// The port in the container, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub internal_port: Option<u16>,
     /// A range of ports, such as `8000-8010`, in place of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<Arc<str>>,
 }
 
 /// A directory of the host in the container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StorageMapping {
     /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Arc<str>>,
     /// The directory on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_dir: Option<Arc<str>>,
     /// The directory on the host in which each container has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_dir_root: Option<Arc<str>>,
     /// The directory in the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub target_dir: Option<Arc<str>>,
     /// Options of the mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Arc<str>>,
 }
 

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use ha_core::time::WallTime;
 use roxmltree::{Document, Error, ParsingOptions};
+use serde::{Deserialize, Serialize};
 
 use super::attributes::AttributeSet;
 use super::constraint::CibConstraint;
 use super::error::CibError;
+use super::form;
 use super::node::ConfiguredNode;
 use super::note::{Note, Remark, Spot};
 use super::pieces::Pieces;
 use super::reader::{Reader, Source, Xml, cut, elements};
 use super::resource::{CibResource, Primitive};
-use super::scan::scan;
+use super::scan::{Lines, scan};
 use super::status::{NodeState, TicketState};
 use super::topology::{FencingLevel, Tag};
 
@@ -23,50 +25,72 @@ const MAX_NODES: u32 = 16_000_000;
 /// A CIB: configuration and status, typed but not interpreted.
 ///
 /// See the [module](super) for an example.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Cib {
     /// The schema it was written for, such as `pacemaker-3.7`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub validate_with: Option<Arc<str>>,
     /// The feature set of the cluster, such as `3.15.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_set: Option<Arc<str>>,
     /// The number that an administrator raises to make this one win.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_epoch: Option<u64>,
     /// The number of changes of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// The number of changes of the status since.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub num_updates: Option<u64>,
     /// Whether the cluster has quorum.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub have_quorum: Option<bool>,
     /// The id of the node that decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dc_uuid: Option<Arc<str>>,
     /// Whether nodes without quorum are to panic.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub no_quorum_panic: Option<bool>,
     /// What counts as now.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub execution_date: Option<WallTime>,
     /// When the configuration was last changed, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_written: Option<Arc<str>>,
     /// Options of the cluster.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<Arc<AttributeSet>>,
     /// Meta-attributes of all resources.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub resource_defaults: Vec<Arc<AttributeSet>>,
     /// Meta-attributes of all operations.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub operation_defaults: Vec<Arc<AttributeSet>>,
     /// The nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<ConfiguredNode>,
     /// The resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<CibResource>,
     /// What primitives take the rest from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<Primitive>,
     /// The constraints, in their order.
+    #[serde(default, with = "form::constraints", skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<CibConstraint>,
     /// Names for several things.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
     /// In which order which devices fence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fencing_levels: Vec<FencingLevel>,
     /// What is known of the nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_states: Vec<NodeState>,
     /// What is known of the tickets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ticket_states: Vec<TicketState>,
 }
 
@@ -80,7 +104,16 @@ impl Cib {
     ///
     /// [`CibError`]: not XML, other XML, or beyond a bound.
     pub fn parse(text: &str) -> Result<(Self, Vec<Note>), CibError> {
-        let lines = Arc::new(scan(text)?);
+        Self::parse_with(text, scan(text)?)
+    }
+
+    /// The same of a text that nobody wrote: places have no lines.
+    pub(super) fn parse_placeless(text: &str) -> Result<(Self, Vec<Note>), CibError> {
+        Self::parse_with(text, scan(text)?.hidden())
+    }
+
+    fn parse_with(text: &str, lines: Lines) -> Result<(Self, Vec<Note>), CibError> {
+        let lines = Arc::new(lines);
         let read = Pieces::cut(text).and_then(|pieces| {
             let rest = parse_xml(&pieces.rest).ok()?;
             let source = Source { text, pieces: Some(&pieces) };

@@ -7,6 +7,28 @@ use super::scan::MAX_CIB;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CibError {
+    /// It is not JSON, or JSON with other names or values.
+    #[error("cannot read the cluster's JSON: {why}; mend it there")]
+    NotJson {
+        /// What the parser says.
+        why: String,
+        /// Where.
+        spot: Spot,
+    },
+    /// It is not TOML, or TOML with other names or values.
+    #[error("cannot read the cluster's TOML: {spot}: {why}; mend it there")]
+    NotToml {
+        /// What the parser says.
+        why: String,
+        /// Where.
+        spot: Spot,
+    },
+    /// Something in it cannot be written.
+    #[error("cannot write the CIB: {why}; take it out")]
+    NotWritten {
+        /// What.
+        why: String,
+    },
     /// It is not XML, or XML with a DTD.
     #[error("cannot read the CIB: {spot}: it is not XML ({why}); mend it there")]
     NotXml {

@@ -3,90 +3,128 @@
 use std::sync::Arc;
 
 use ha_core::time::WallTime;
+use serde::{Deserialize, Serialize};
 
+use super::form;
 use super::note::Spot;
 use super::reader::{Reader, Xml, elements};
 use super::transition::{TransitionKey, magic};
 use super::value::CibValue;
 
 /// What one node knows of one resource (`lrm_resource`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ResourceHistory {
     /// The resource; copies have their number in the name, such as `web:1`.
     pub id: Arc<str>,
     /// The standard of its agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Arc<str>>,
     /// Whose agent it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
     /// Its agent.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Arc<str>>,
     /// The resource that is its container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<str>>,
     /// Since when it is locked to the node, which was shut down.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub shutdown_lock: Option<WallTime>,
     /// The operations in the order of the text; sort them by `call_id`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<OperationRecord>,
     /// Where it stands.
+    #[serde(skip)]
     pub spot: Spot,
 }
 
 /// One operation that was done, or is being done (`lrm_rsc_op`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OperationRecord {
     /// Its id, such as `db_last_0`.
     pub id: Arc<str>,
     /// Resource, operation and interval, such as `db_monitor_10000`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Arc<str>>,
     /// The operation.
     pub operation: Arc<str>,
     /// How often it is done, in milliseconds; 0 is once.
+    #[serde(default, skip_serializing_if = "form::is_zero")]
     pub interval_ms: u64,
     /// The number of the call on its node: higher ones are later. −1 if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub call_id: Option<i32>,
     /// What the agent returned (OCF exit codes; 193 is none yet).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rc_code: Option<i32>,
     /// What became of it.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub status: Option<OperationStatus>,
     /// Which action of which transition it was.
+    #[serde(
+        default,
+        rename = "transition-key",
+        with = "form::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub transition: Option<TransitionKey>,
     /// Since when it has had this result.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub last_rc_change: Option<WallTime>,
     /// When it was last begun.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub last_run: Option<WallTime>,
     /// How long it took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exec_time_ms: Option<u32>,
     /// How long it waited for its turn, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_time_ms: Option<u32>,
     /// A digest of all its parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Arc<str>>,
     /// The name of the node that did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_node: Option<Arc<str>>,
     /// What most operations do not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<OperationDetails>>,
     /// Where it stands.
+    #[serde(skip)]
     pub spot: Spot,
 }
 
 /// What only some operations have.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OperationDetails {
     /// A digest of the parameters whose change needs a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_digest: Option<Arc<str>>,
     /// A digest of the parameters without secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_digest: Option<Arc<str>>,
     /// The parameters whose change needs a restart (or, in newer files, does not); see Pacemaker
     /// Administration, "Reloading". `None` if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub force_restart: Option<Vec<Arc<str>>>,
     /// The parameters that are secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_params: Option<Vec<Arc<str>>>,
     /// From where the resource migrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub migrate_source: Option<Arc<str>>,
     /// To where.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub migrate_target: Option<Arc<str>>,
     /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_reason: Option<Arc<str>>,
 }
 
@@ -146,6 +184,26 @@ impl CibValue for OperationStatus {
             _ => return None,
         })
     }
+
+    fn write(&self) -> String {
+        let number = match self {
+            Self::Unknown => -2,
+            Self::Pending => -1,
+            Self::Done => 0,
+            Self::Cancelled => 1,
+            Self::TimedOut => 2,
+            Self::NotSupported => 3,
+            Self::Error => 4,
+            Self::ErrorHard => 5,
+            Self::ErrorFatal => 6,
+            Self::NotInstalled => 7,
+            Self::NotConnected => 8,
+            Self::Invalid => 9,
+            Self::NoFenceDevice => 10,
+            Self::NoSecrets => 11,
+        };
+        number.to_string()
+    }
 }
 
 impl ResourceHistory {
@@ -194,7 +252,7 @@ impl OperationRecord {
                 "rc-code" => read.rc_code = cx.value(node, &attribute),
                 "op-status" => read.status = cx.value(node, &attribute),
                 "transition-key" => {
-                    read.transition = TransitionKey::read(cx, node, &attribute);
+                    read.transition = TransitionKey::read_attribute(cx, node, &attribute);
                 }
                 "last-rc-change" => read.last_rc_change = cx.value(node, &attribute),
                 "last-run" => read.last_run = cx.value(node, &attribute),

@@ -1,4 +1,4 @@
-//! Pacemaker's CIB, read into types: what a cluster is to be, and what is known of it.
+//! Pacemaker's CIB, read into types and written again: what a cluster is to be, and what is known of it.
 //!
 //! ```text
 //!   <cib have-quorum= …>                    Cib { have_quorum, … }
@@ -64,6 +64,15 @@
 //! - *Left out with a note*: elements without their id, operations and pairs without a name,
 //!   fencing levels without a target, references that lead nowhere.
 //!
+//! # The way back, and other forms
+//!
+//! [`Cib::to_xml`] writes it again for Pacemaker; what is read from that is equal but for places.
+//! [`Cib::from_toml`], [`from_json`](Cib::from_json), [`to_toml`](Cib::to_toml) and
+//! [`to_json`](Cib::to_json) are for those who rather write that: the names are those of the
+//! fields here in kebab-case, but `type` for the agent (`kind` says which kind of resource it is),
+//! `rsc-pattern` and `resource-discovery`; constraints are listed by their kind. The guide has a
+//! whole cluster.
+//!
 //! # Source
 //!
 //! *Pacemaker Explained*, whose words are used throughout. The reader knows the schemas 2.x and
@@ -75,6 +84,7 @@ mod colocation;
 mod constraint;
 mod document;
 mod error;
+mod form;
 mod history;
 mod intern;
 mod location;
@@ -95,6 +105,7 @@ mod ticket;
 mod topology;
 mod transition;
 mod value;
+mod write;
 
 pub use self::attributes::{AttributeSet, Pair, option_name};
 pub use self::bundle::{Bundle, Container, Engine, Network, PortMapping, StorageMapping};

@@ -2,29 +2,44 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::attributes::AttributeSet;
+use super::form;
 use super::note::Place;
 use super::reader::{Reader, Xml, elements};
 use super::value::words;
 use crate::model::Score;
 
 /// A node of the cluster, as configured.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ConfiguredNode {
     /// Its id in the cluster layer.
     pub id: Arc<str>,
     /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uname: Option<Arc<str>>,
     /// What kind of node it is.
+    #[serde(
+        rename = "type",
+        default,
+        with = "form::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<NodeKind>,
     /// How much resources prefer it.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
     /// Its lasting attributes.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<Arc<AttributeSet>>,
     /// What it has to offer.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub utilization: Vec<Arc<AttributeSet>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 

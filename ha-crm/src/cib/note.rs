@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A line and a column of the text, both from 1; the column counts bytes.
+/// A line and a column of the text, both from 1; the column counts bytes. Both are 0 in what was
+/// not read from XML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub struct Spot {
@@ -42,6 +43,9 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.spot == Spot::default() {
+            return f.pad(&self.path);
+        }
         write!(f, "{}, {}", self.spot, self.path)
     }
 }

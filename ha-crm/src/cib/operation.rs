@@ -4,55 +4,75 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_core::role::Role;
+use serde::{Deserialize, Serialize};
 
 use super::attributes::AttributeSet;
+use super::form;
 use super::note::Place;
 use super::reader::{Reader, Xml, elements};
 use super::value::words;
 
 /// The operations of one resource; those that refer to them by `id-ref` share them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Operations {
     /// The id of the list.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Arc<str>>,
     /// The operations in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Operation>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 
 /// One operation. What is not given, or cannot be read, is `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Operation {
     /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Arc<str>>,
     /// What is done: `start`, `monitor`, ….
     pub name: Arc<str>,
     /// How often it is done; zero is once.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
     /// How long it may take.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// What follows a failure.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub on_fail: Option<OnFail>,
     /// Only in this role.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// Whether it is done at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Whether its beginning is recorded, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub record_pending: Option<bool>,
     /// How long after the start of the resource it is first done.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub start_delay: Option<Duration>,
     /// The moment from which intervals are counted, in ISO 8601.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_origin: Option<Arc<str>>,
     /// What must be there before it is done.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub requires: Option<Requires>,
     /// The same and more as meta-attributes.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub meta: Vec<Arc<AttributeSet>>,
     /// Parameters for this operation only.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub instance: Vec<Arc<AttributeSet>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 

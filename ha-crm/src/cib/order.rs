@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::constraint::read_sets;
+use super::form;
 use super::note::Place;
 use super::reader::{Reader, Xml};
 use super::resource_set::ResourceSet;
@@ -11,32 +14,44 @@ use super::value::words;
 use crate::model::Score;
 
 /// What comes after what (`rsc_order`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Order {
     /// Its id.
     pub id: Arc<str>,
     /// Who comes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<Arc<str>>,
     /// With which action.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub first_action: Option<OrderAction>,
     /// Who comes then.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub then: Option<Arc<str>>,
     /// With which action.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub then_action: Option<OrderAction>,
     /// How strictly.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub kind: Option<OrderKind>,
     /// The older way to say how strictly.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
     /// Whether stopping is ordered the other way round.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub symmetrical: Option<bool>,
     /// Of a clone that comes first: whether all copies are needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub require_all: Option<bool>,
     /// Sets in place of two names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sets: Vec<Arc<ResourceSet>>,
     /// When it holds at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lifetime: Vec<Arc<RuleElement>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::attributes::AttributeSet;
 use super::bundle::Bundle;
+use super::form;
 use super::note::Place;
 use super::operation::Operations;
 use super::reader::{Reader, Xml, elements};
 
 /// A resource of the outermost level.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CibResource {
     /// Containers.
@@ -77,28 +81,38 @@ impl CibResource {
 /// A primitive, or a template for primitives.
 ///
 /// A primitive with a template has only what itself says: nothing is taken over.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Primitive {
     /// Its id.
     pub id: Arc<str>,
     /// The standard of its agent: `ocf`, `systemd`, `stonith`, ….
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Arc<str>>,
     /// Whose agent it is; only of `ocf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
     /// Its agent.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Arc<str>>,
     /// The template it takes the rest from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<Arc<str>>,
     /// Its operations.
+    #[serde(default, with = "form::operations", skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Arc<Operations>>,
     /// Its meta-attributes.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub meta: Vec<Arc<AttributeSet>>,
     /// Its parameters.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub instance: Vec<Arc<AttributeSet>>,
     /// What it needs of a node.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub utilization: Vec<Arc<AttributeSet>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 
@@ -140,18 +154,23 @@ impl Primitive {
 }
 
 /// A group.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Group {
     /// Its id.
     pub id: Arc<str>,
     /// Its members in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primitives: Vec<Primitive>,
     /// Its meta-attributes.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub meta: Vec<Arc<AttributeSet>>,
     /// Parameters for all members.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub instance: Vec<Arc<AttributeSet>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 
@@ -177,7 +196,8 @@ impl Group {
 }
 
 /// A `clone`, or a `master`, which is the older way to write a promotable clone.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "RawClone", into = "RawClone")]
 #[non_exhaustive]
 pub struct CloneSet {
     /// Its id.
@@ -232,5 +252,53 @@ impl CloneSet {
             cx.missing(node, "primitive or group");
         }
         Some(read)
+    }
+}
+
+/// A clone as it is written in TOML and JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawClone {
+    id: Arc<str>,
+    #[serde(default, skip_serializing_if = "form::is_false")]
+    is_master: bool,
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
+    meta: Vec<Arc<AttributeSet>>,
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
+    instance: Vec<Arc<AttributeSet>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primitive: Option<Primitive>,
+}
+
+impl From<CloneSet> for RawClone {
+    fn from(set: CloneSet) -> Self {
+        let CloneSet { id, is_master, inner, meta, instance, place: _ } = set;
+        let (group, primitive) = match inner {
+            Some(Cloned::Group(group)) => (Some(group), None),
+            Some(Cloned::Primitive(primitive)) => (None, Some(primitive)),
+            None => (None, None),
+        };
+        Self { id, is_master, meta, instance, group, primitive }
+    }
+}
+
+impl TryFrom<RawClone> for CloneSet {
+    type Error = String;
+
+    fn try_from(raw: RawClone) -> Result<Self, String> {
+        let RawClone { id, is_master, meta, instance, group, primitive } = raw;
+        let inner = match (group, primitive) {
+            (Some(_), Some(_)) => {
+                return Err(format!(
+                    "cannot clone both a group and a primitive in {id:?}; make two clones of them"
+                ));
+            }
+            (Some(group), None) => Some(Cloned::Group(group)),
+            (None, Some(primitive)) => Some(Cloned::Primitive(primitive)),
+            (None, None) => None,
+        };
+        Ok(Self { id, is_master, inner, meta, instance, place: Place::default() })
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ha_core::role::Role;
+use serde::{Deserialize, Serialize};
 
+use super::form;
 use super::note::Place;
 use super::order::OrderAction;
 use super::reader::{Reader, Xml, elements};
@@ -11,26 +13,36 @@ use super::value::words;
 use crate::model::Score;
 
 /// A `resource_set`; those that refer to one by `id-ref` share it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ResourceSet {
     /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Arc<str>>,
     /// Resources, templates and tags, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Arc<str>>,
     /// Whether each member depends on the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sequential: Option<bool>,
     /// Whether all members are needed, or one is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub require_all: Option<bool>,
     /// How the members of a colocation are ordered.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub ordering: Option<SetOrdering>,
     /// Only members with this role.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// What is done with the members, in an order.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub action: Option<OrderAction>,
     /// A score for this set alone.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 

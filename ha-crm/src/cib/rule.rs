@@ -11,7 +11,7 @@ use crate::model::Score;
 use crate::model::rule::{self, Rule, RuleSource};
 
 /// How deep a rule may be.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// A `<rule>` or an element inside one, with all its attributes as text.
 ///

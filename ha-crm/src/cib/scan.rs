@@ -17,10 +17,20 @@ const MAX_NAMESPACES: usize = 16;
 pub(super) struct Lines {
     /// The offset of each line but the first.
     starts: Vec<u32>,
+    /// Whether nobody has seen the text, so that its lines say nothing.
+    is_hidden: bool,
 }
 
 impl Lines {
+    /// The same, but all spots are nowhere.
+    pub(super) fn hidden(self) -> Self {
+        Self { is_hidden: true, ..self }
+    }
+
     pub(super) fn spot(&self, offset: usize) -> Spot {
+        if self.is_hidden {
+            return Spot::default();
+        }
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         let before = self.starts.partition_point(|start| *start <= offset);
         let start = before.checked_sub(1).and_then(|last| self.starts.get(last));
@@ -36,7 +46,7 @@ pub(super) fn scan(text: &str) -> Result<Lines, CibError> {
     if text.len() > MAX_CIB {
         return Err(CibError::TooLarge { size: text.len() });
     }
-    let mut lines = Lines { starts: Vec::with_capacity(text.len() / 200) };
+    let mut lines = Lines { starts: Vec::with_capacity(text.len() / 200), is_hidden: false };
     let (mut equals, mut in_tag, mut namespaces) = (0_usize, 0_usize, 0_usize);
     let bytes = text.as_bytes();
     for (offset, byte) in bytes.iter().copied().enumerate() {

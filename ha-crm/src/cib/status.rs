@@ -3,44 +3,61 @@
 use std::sync::Arc;
 
 use ha_core::time::WallTime;
+use serde::{Deserialize, Serialize};
 
 use super::attributes::AttributeSet;
+use super::form;
 use super::history::ResourceHistory;
 use super::note::Place;
 use super::reader::{Reader, Xml, elements};
 use super::value::{CibValue, words};
 
 /// What is known of a node (`node_state`). What is not given, or cannot be read, is `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NodeState {
     /// Its id in the cluster layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Arc<str>>,
     /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uname: Option<Arc<str>>,
     /// Whether it is a member of the cluster layer.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub in_ccm: Option<Presence>,
     /// Whether its controller is reached.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub crmd: Option<Presence>,
     /// How far it has joined.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub join: Option<JoinState>,
     /// How far it should have joined.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub expected: Option<JoinState>,
     /// Whether it is a remote or guest node.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_node: Option<bool>,
     /// Of a remote node: whether, or when, it was fenced since it was last up.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub node_fenced: Option<Presence>,
     /// Of a remote node: whether its last transition saw it in maintenance.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub node_in_maintenance: Option<bool>,
     /// Whether, or when, it asked to be shut down (old files; newer ones have an attribute).
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Presence>,
     /// Its passing attributes.
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<Arc<AttributeSet>>,
     /// Its capacities that are forgotten when it leaves (`transient` utilization).
+    #[serde(default, with = "form::sets", skip_serializing_if = "Vec::is_empty")]
     pub utilization: Vec<Arc<AttributeSet>>,
     /// What was done on it, by resource.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceHistory>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 
@@ -80,6 +97,14 @@ impl CibValue for Presence {
             Some(true) => Some(Self::Present),
             Some(false) => Some(Self::Absent),
             None => WallTime::read(text).map(Self::Since),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Absent => "false".to_owned(),
+            Self::Present => "true".to_owned(),
+            Self::Since(time) => time.write(),
         }
     }
 }
@@ -168,20 +193,26 @@ impl NodeState {
 }
 
 /// The state of a ticket (`ticket_state`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TicketState {
     /// Its name.
     pub id: Arc<str>,
     /// Whether this site has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub granted: Option<bool>,
     /// Whether it is about to be given away.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub standby: Option<bool>,
     /// When the site last got it.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub last_granted: Option<WallTime>,
     /// Its other attributes.
+    #[serde(default, with = "form::pairs", skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<(Arc<str>, Arc<str>)>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 

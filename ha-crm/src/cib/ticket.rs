@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use ha_core::role::Role;
+use serde::{Deserialize, Serialize};
 
 use super::constraint::read_sets;
+use super::form;
 use super::note::Place;
 use super::reader::{Reader, Xml};
 use super::resource_set::ResourceSet;
@@ -12,24 +14,32 @@ use super::rule::RuleElement;
 use super::value::words;
 
 /// What needs a ticket (`rsc_ticket`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Ticket {
     /// Its id.
     pub id: Arc<str>,
     /// Who needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsc: Option<Arc<str>>,
     /// In which role.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub rsc_role: Option<Role>,
     /// The ticket.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Arc<str>>,
     /// What is done without it.
+    #[serde(default, with = "form::option", skip_serializing_if = "Option::is_none")]
     pub loss_policy: Option<LossPolicy>,
     /// Sets in place of a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sets: Vec<Arc<ResourceSet>>,
     /// When it holds at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lifetime: Vec<Arc<RuleElement>>,
     /// Where it stands.
+    #[serde(skip)]
     pub place: Place,
 }
 

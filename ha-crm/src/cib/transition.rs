@@ -6,7 +6,6 @@ use super::history::{OperationRecord, OperationStatus};
 use super::reader::{Reader, Xml};
 use super::value::CibValue;
 
-const ALLOWED: &[&str] = &["action:transition:expected exit code:id of the cluster's head"];
 const MAGIC: &[&str] = &["op-status:rc-code;transition-key"];
 
 /// A `transition-key`.
@@ -23,32 +22,50 @@ pub struct TransitionKey {
     pub uuid: Arc<str>,
 }
 
-impl TransitionKey {
-    pub(super) fn read(
-        cx: &mut Reader<'_>,
-        node: Xml<'_>,
-        attribute: &roxmltree::Attribute<'_, '_>,
-    ) -> Option<Self> {
-        let read = Self::parse(cx, attribute.value());
-        if read.is_none() {
-            cx.bad_value(node, attribute, ALLOWED);
-        }
-        read
+impl CibValue for TransitionKey {
+    const ALLOWED: &'static [&'static str] =
+        &["action:transition:expected exit code:id of the cluster's head"];
+
+    fn read(text: &str) -> Option<Self> {
+        Self::split(text, |uuid| uuid.into())
     }
 
-    fn parse(cx: &mut Reader<'_>, text: &str) -> Option<Self> {
+    fn write(&self) -> String {
+        let Self { action, transition, target_rc, uuid } = self;
+        match target_rc {
+            Some(target) => format!("{action}:{transition}:{target}:{uuid}"),
+            None => format!("{action}:{transition}:{uuid}"),
+        }
+    }
+}
+
+impl TransitionKey {
+    fn split(text: &str, keep: impl FnOnce(&str) -> Arc<str>) -> Option<Self> {
         let (action, rest) = text.split_once(':')?;
         let (transition, rest) = rest.split_once(':')?;
         let (target_rc, uuid) = match rest.split_once(':') {
             Some((target, uuid)) => (Some(target.parse().ok()?), uuid),
             None => (None, rest),
         };
-        Some(Self {
-            action: action.parse().ok()?,
-            transition: transition.parse().ok()?,
-            target_rc,
-            uuid: cx.intern(uuid),
-        })
+        let (action, transition) = (action.parse().ok()?, transition.parse().ok()?);
+        Some(Self { action, transition, target_rc, uuid: keep(uuid) })
+    }
+
+    /// Reads a key; the id of the head, which most have in common, is kept once.
+    fn parse(cx: &mut Reader<'_>, text: &str) -> Option<Self> {
+        Self::split(text, |uuid| cx.intern(uuid))
+    }
+
+    pub(super) fn read_attribute(
+        cx: &mut Reader<'_>,
+        node: Xml<'_>,
+        attribute: &roxmltree::Attribute<'_, '_>,
+    ) -> Option<Self> {
+        let read = Self::parse(cx, attribute.value());
+        if read.is_none() {
+            cx.bad_value(node, attribute, Self::ALLOWED);
+        }
+        read
     }
 }
 

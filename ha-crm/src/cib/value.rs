@@ -33,6 +33,9 @@ pub trait CibValue: Sized {
     /// Reads a value; `None` if it is not of this type. The case of words does not matter, nor
     /// does white space around them.
     fn read(text: &str) -> Option<Self>;
+
+    /// Writes a value so that [`read`](Self::read) reads the same again.
+    fn write(&self) -> String;
 }
 
 /// An enum of words, each with its synonyms.
@@ -73,6 +76,10 @@ macro_rules! words {
                 })+
                 None
             }
+
+            fn write(&self) -> String {
+                self.as_str().to_owned()
+            }
         }
     };
 }
@@ -94,6 +101,10 @@ impl CibValue for bool {
         } else {
             None
         }
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -117,6 +128,14 @@ impl CibValue for Score {
         let size: i32 = size.parse().unwrap_or(i32::MAX); // only too large ones fail
         Some(Self::new(if negative { -size } else { size }))
     }
+
+    fn write(&self) -> String {
+        match *self {
+            Self::INFINITY => "INFINITY".to_owned(),
+            Self::NEVER => "-INFINITY".to_owned(),
+            score => score.get().to_string(),
+        }
+    }
 }
 
 impl CibValue for Role {
@@ -132,6 +151,16 @@ impl CibValue for Role {
         ]
         .into_iter()
         .find_map(|(role, words)| is_one_of(text, words).then_some(role))
+    }
+
+    fn write(&self) -> String {
+        let word = match self {
+            Self::Stopped => "Stopped",
+            Self::Started => "Started",
+            Self::Unpromoted => "Unpromoted",
+            Self::Promoted => "Promoted",
+        };
+        word.to_owned()
     }
 }
 
@@ -155,6 +184,18 @@ impl CibValue for Duration {
             "h" | "hr" => number.checked_mul(3600).map(Self::from_secs),
             "d" | "day" => number.checked_mul(86_400).map(Self::from_secs),
             _ => None,
+        }
+    }
+
+    /// In the largest of s, ms and us that is exact; what is below a microsecond is cut off.
+    fn write(&self) -> String {
+        let nanos = self.subsec_nanos();
+        if nanos == 0 {
+            format!("{}s", self.as_secs())
+        } else if nanos.is_multiple_of(1_000_000) {
+            format!("{}ms", self.as_millis())
+        } else {
+            format!("{}us", self.as_micros())
         }
     }
 }
@@ -195,6 +236,10 @@ impl CibValue for WallTime {
         let seconds: i64 = text.trim().parse().ok()?;
         Some(Self::from_micros(seconds.saturating_mul(1_000_000)))
     }
+
+    fn write(&self) -> String {
+        self.as_micros().div_euclid(1_000_000).to_string()
+    }
 }
 
 macro_rules! whole_numbers {
@@ -204,6 +249,10 @@ macro_rules! whole_numbers {
 
             fn read(text: &str) -> Option<Self> {
                 text.trim().parse().ok()
+            }
+
+            fn write(&self) -> String {
+                self.to_string()
             }
         })+
     };
