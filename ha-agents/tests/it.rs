@@ -35,6 +35,10 @@ mod process;
 mod real_stack;
 #[path = "it/registry.rs"]
 mod registry;
+#[path = "it/sbd.rs"]
+mod sbd;
+#[path = "it/sbd_watcher.rs"]
+mod sbd_watcher;
 #[path = "it/topology.rs"]
 mod topology;
 #[path = "it/watchdog.rs"]
