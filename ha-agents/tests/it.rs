@@ -85,6 +85,10 @@ mod redfish;
 mod redfish_hostile;
 #[path = "it/registry.rs"]
 mod registry;
+#[path = "it/sbd.rs"]
+mod sbd;
+#[path = "it/sbd_watcher.rs"]
+mod sbd_watcher;
 #[path = "it/ssh.rs"]
 mod ssh;
 #[path = "it/standards.rs"]

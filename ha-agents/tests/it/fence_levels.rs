@@ -137,3 +137,29 @@ fn devices_without_an_agent_are_named_all_at_once() {
         assert_eq!(devices, ["first", "second"]);
     });
 }
+
+#[test]
+fn an_agent_is_asked_by_its_own_names_of_actions() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (script, told) = (dir.path().join("fence_named"), dir.path().join("told"));
+        executable(&script, &format!("#!/bin/sh\nhead -n 1 >> {}\n", told.display()));
+        let agent = FenceCommand::builder("named", &script)
+            .action_name(FenceAction::Reboot, "off")
+            .action_name(FenceAction::On, "enable")
+            .build()
+            .expect("valid");
+        let n1 = node("n1");
+        for action in [FenceAction::Reboot, FenceAction::On, FenceAction::Off] {
+            let evidence = agent.perform(&n1, action).await.expect("done");
+            assert_eq!(evidence, Evidence::VerifiedOff, "as the fence agent API has it");
+        }
+        let told = std::fs::read_to_string(told).expect("what it was told");
+        assert_eq!(told, "action=off\naction=enable\naction=off\n");
+        let error = FenceCommand::builder("named", &script)
+            .action_name(FenceAction::Off, "off\nport=other")
+            .build()
+            .expect_err("two lines");
+        assert!(error.to_string().contains("an action's name of one line"), "{error}");
+    });
+}

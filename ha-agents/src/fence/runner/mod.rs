@@ -13,9 +13,10 @@
 //! # How it differs from Pacemaker's fencer
 //!
 //! A success carries its evidence. An off is verified by the status where the device has one,
-//! also one whose answer was lost: if the node is off it is fenced. A request for a node that is being fenced otherwise waits for the end of that. The reboot of a
-//! level of several devices is off by all, verified, then on by all; that one does not come on
-//! again is in the report, and no failure.
+//! also one whose answer was lost: if the node is off it is fenced. A request for a node that is
+//! being fenced otherwise waits for the end of that. The reboot of a level of several devices is
+//! off by all, verified, then on by all; that one does not come on again is in the report, and no
+//! failure.
 
 #[cfg(feature = "tokio")]
 mod driver;

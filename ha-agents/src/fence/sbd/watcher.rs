@@ -219,7 +219,7 @@ impl Watcher {
         Self {
             config,
             state: State::Starting,
-            now,
+            now: Instant::ZERO,
             poll_at: now,
             feed_at: now,
             disks,

@@ -225,6 +225,7 @@ impl Topology {
         self.devices.get(device)
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn do_not_verify(&mut self, device: &str) {
         if let Some(rules) = self.devices.get_mut(device) {
             rules.verifies = false;
