@@ -29,7 +29,7 @@ fn said(output: &Output) -> String {
 
 fn json(words: &[&str]) -> (i32, Value) {
     let output = fence(&[words, &["--json"]].concat());
-    let answer = serde_json::from_slice(&output.stdout).expect(&said(&output));
+    let answer = serde_json::from_slice(&output.stdout).expect("JSON");
     (code(&output), answer)
 }
 

@@ -104,7 +104,7 @@ enum State {
     /// RAKP 3 is sent.
     Proving {
         parties: Parties,
-        session_key: Vec<u8>,
+        session_key: Hidden,
     },
     /// Asked for the privilege.
     Raising(Live),
@@ -349,7 +349,7 @@ impl Session {
             }
             (payload::RAKP_4, State::Proving { parties, session_key }) => {
                 let (parties, session_key) = (parties.clone(), session_key.clone());
-                self.proved(&reply, &parties, &session_key, out)
+                self.proved(&reply, &parties, session_key.reveal(), out)
             }
             _ => Err("out of turn"),
         }
@@ -422,7 +422,7 @@ impl Session {
             return Ok(());
         }
         let board_key = self.login.board_key.as_ref().map_or(password, Hidden::reveal);
-        let session_key = parties.session_key(board_key);
+        let session_key = Hidden::new(parties.session_key(board_key));
         let packet = wire::handshake(payload::RAKP_3, &rakp::rakp3(self.tag, &parties, password));
         self.state = State::Proving { parties, session_key };
         self.send(packet, self.login.attempts, out);

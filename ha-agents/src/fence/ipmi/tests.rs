@@ -188,6 +188,24 @@ fn what_keeps_us_out_is_told_apart() {
 }
 
 #[test]
+fn an_impostor_gets_nothing_to_guess_the_password_from() {
+    // It knows the user, not the password; RAKP 3 with our code would let it try passwords.
+    let mut bench = Bench::new(login("secret"), Board::new(&BOTH, "guess"));
+    let mut proofs = Vec::new();
+    let end = bench.ask(status(), |count, packet| {
+        if count % 2 == 0 && packet[5] == wire::payload::RAKP_3 {
+            proofs.push(packet[16..].to_vec());
+        }
+        vec![packet]
+    });
+    assert_eq!(end, Err(SessionError::Password));
+    let [proof] = proofs.as_slice() else { panic!("one refusal: {proofs:?}") };
+    assert_eq!((proof.len(), proof[1]), (8, 0x0f), "the session's number and a refusal");
+    let shown = format!("{:?}", bench.session);
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
 fn the_boards_key_is_needed_where_it_has_one() {
     for suite in BOTH {
         let board = || Board::new(&[suite], "secret").with_key(Some("k of g"));
