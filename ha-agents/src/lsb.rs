@@ -58,9 +58,15 @@ pub struct Lsb {
 /// ```
 /// use ha_agents::lsb::LsbHeader;
 ///
-/// let header = LsbHeader::parse("#!/bin/sh\n### BEGIN INIT INFO\n# Provides: web httpd\n\
-///     # Required-Start: $network\n# Short-Description: a server\n# Description: Serves\n\
-///     #  pages.\n### END INIT INFO\n");
+/// let lines = [
+///     "#!/bin/sh",
+///     "### BEGIN INIT INFO",
+///     "# Provides: web httpd",
+///     "# Description: Serves",
+///     "#  pages.",
+///     "### END INIT INFO",
+/// ];
+/// let header = LsbHeader::parse(&lines.join("\n"));
 /// assert_eq!(header.provides, ["web", "httpd"]);
 /// assert_eq!(header.description, "Serves pages.");
 /// ```

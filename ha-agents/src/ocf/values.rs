@@ -144,7 +144,7 @@ impl AgentMetadata {
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, ParameterValue>, ConfigError> {
-        self.check_strictly(given, &[])?;
+        self.check_typed(given, &[])?;
         let values = self.parameters.iter().filter_map(|parameter| {
             let value = effective(parameter, given)?;
             Some((parameter.name.clone(), parameter.read(value).ok()?))
@@ -152,8 +152,28 @@ impl AgentMetadata {
         Ok(values.collect())
     }
 
+    /// As [`check_strictly`](Self::check_strictly), but a value that is not of its type is an
+    /// error, too.
+    pub(crate) fn check_typed(
+        &self,
+        given: &BTreeMap<String, String>,
+        others: &[&str],
+    ) -> Result<Vec<String>, ConfigError> {
+        let mut problems = Problems::new();
+        for (name, value) in given.iter().filter(|(_, value)| !value.is_empty()) {
+            if let Some(Err(allowed)) = self.parameter(name).map(|it| it.read(value)) {
+                problems.add(name, "(given)", allowed);
+            }
+        }
+        let doubts = self.check_strictly(given, others).unwrap_or_else(|error| {
+            problems.absorb(error);
+            Vec::new()
+        });
+        problems.into_result(doubts)
+    }
+
     /// As [`check`](Self::check), but a parameter that is neither known nor among `others` is an
-    /// error, too: it is a misspelt one; and so is a value that is not of its type.
+    /// error, too: it is a misspelt one.
     pub(crate) fn check_strictly(
         &self,
         given: &BTreeMap<String, String>,
@@ -162,19 +182,10 @@ impl AgentMetadata {
         let known = given.iter().filter(|(name, _)| self.parameter(name).is_some());
         let known: BTreeMap<_, _> = known.map(|(n, v)| (n.clone(), v.clone())).collect();
         let mut problems = Problems::new();
-        let mut fitting = known.clone();
-        for (name, value) in known.iter().filter(|(_, value)| !value.is_empty()) {
-            if let Some(Err(allowed)) = self.parameter(name).map(|it| it.read(value)) {
-                problems.add(name, "(given)", allowed);
-                // One word on it is enough.
-                fitting.insert(name.clone(), String::new());
-            }
-        }
-        let missing = self.check(&known).err();
-        let doubts = self.check(&fitting).unwrap_or_default();
-        if let Some(missing) = missing {
-            problems.absorb(missing);
-        }
+        let doubts = self.check(&known).unwrap_or_else(|error| {
+            problems.absorb(error);
+            Vec::new()
+        });
         let strange = given.keys().filter(|name| !known.contains_key(*name));
         for name in strange.filter(|name| !others.contains(&name.as_str())) {
             let names: Vec<&str> = self.parameters.iter().map(|p| p.name.as_str()).collect();

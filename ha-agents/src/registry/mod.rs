@@ -362,7 +362,7 @@ impl Registry {
                 let (resource, agent) = (resource.clone(), agent.to_owned());
                 RegistryError::Ocf { resource, agent, source }
             })?;
-            let doubts = loaded.agent_metadata().check_strictly(parameters, &EVERY_SCRIPT);
+            let doubts = loaded.agent_metadata().check_typed(parameters, &EVERY_SCRIPT);
             let doubts = doubts.map_err(wrong)?;
             return Ok((loaded, doubts));
         }

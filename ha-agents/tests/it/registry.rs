@@ -77,11 +77,12 @@ fn all_that_is_wrong_is_told_at_once() {
         let told = problems(&registry, "native:mount", &wrong).await;
         assert_eq!(told, "source directory kill_holders device");
         assert_eq!(problems(&registry, "native:dummy", &given([("a", "b")])).await, "a");
-        for agent in ["native:proces", "lsb:apache2", "ocf", "ocf:heartbeat"] {
+        for agent in ["native:proces", "lbs:apache2", "ocf", "ocf:heartbeat"] {
             let error = registry.resolve(&r1(), agent, &given([])).await.expect_err("unknown");
             let text = error.to_string();
-            let names = ["native:process, ", ", ocf:PROVIDER:TYPE"];
-            assert!(names.iter().all(|name| text.contains(name)), "{text}");
+            for name in ["native:process, ", "lsb:NAME, ", "ocf:PROVIDER:TYPE"] {
+                assert!(text.contains(name), "{name}: {text}");
+            }
             assert_eq!(error.outcome(), Outcome::NotInstalled);
         }
     });
