@@ -65,7 +65,7 @@ struct Killed(String);
 impl Drop for Killed {
     fn drop(&mut self) {
         if runs(&self.0) {
-            drop(kill_process(pid(&self.0), Signal::KILL));
+            let _gone = kill_process(pid(&self.0), Signal::KILL);
         }
     }
 }
