@@ -59,6 +59,17 @@ impl Drop for Supervise {
     }
 }
 
+/// Is killed when its test ends, however it does.
+struct Killed(String);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if runs(&self.0) {
+            let _gone = kill_process(pid(&self.0), Signal::KILL);
+        }
+    }
+}
+
 fn pid(text: &str) -> Pid {
     Pid::from_raw(text.trim().parse().expect("a number")).expect("not zero")
 }
@@ -108,6 +119,7 @@ fn what_dies_is_restarted_what_crashes_is_given_up_and_all_is_stopped_at_the_end
     assert!(before != after && runs(&after));
 
     drop(it);
+    let _outlives = Killed(after.clone());
     let mut it = Supervise::start(&config);
     let given_up = it.state("sick", "given-up");
     assert_eq!(given_up["failures"], 4, "a start and three restarts");

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ha_agents::executor::{
-    Action, Answer, Event, Events, ExecutorHandle, Limits, News, Order, Output, Service,
+    Action, Answer, Event, Events, Executor, ExecutorHandle, Limits, News, Order, Output, Service,
 };
 use ha_agents::native::{Dummy, Process};
 use ha_agents::ocf::Ocf;
@@ -150,14 +150,14 @@ async fn operations(flags: &Flags) -> Result<(), Failure> {
 
     let (mut rig, task) = Rig::new(Limits::default())?;
     rig.handle.add(name.clone(), Arc::new(process));
-    let cost = time(flags.native, async || expect(rig.run(&name, PROBE).await?)).await?;
+    let cost = time(flags.native, async || expect(&rig.run(&name, PROBE).await?)).await?;
     row("`native::Process` through the executor", cost);
     let plain = time(flags.shell, async || spawn_dummy()).await?;
     row("ocf:heartbeat:Dummy by a plain spawn (`std::process`)", plain);
     let cost = time(flags.shell, async || check(&ocf, Outcome::NotRunning).await).await?;
     row("ocf:heartbeat:Dummy by `Ocf`, asked directly", cost);
     rig.handle.add(name.clone(), Arc::new(ocf));
-    let through = time(flags.shell, async || expect(rig.run(&name, PROBE).await?)).await?;
+    let through = time(flags.shell, async || expect(&rig.run(&name, PROBE).await?)).await?;
     row("ocf:heartbeat:Dummy through the executor", through);
     task.stop().await??;
 
@@ -173,7 +173,7 @@ async fn operations(flags: &Flags) -> Result<(), Failure> {
     Ok(())
 }
 
-fn expect(answer: Answer) -> Result<(), Failure> {
+fn expect(answer: &Answer) -> Result<(), Failure> {
     match answer {
         Answer::Report(_) => Ok(()),
         Answer::Cancelled | Answer::NoAnswer { .. } => Err(format!("{answer:?}").into()),
@@ -211,7 +211,7 @@ async fn time(
         each.push(clock.now().since(began));
     }
     let number = f64::from(u32::try_from(times)?);
-    let own_ms = (own_cpu() - own).as_secs_f64() * 1e3 / number;
+    let own_ms = (own_cpu() - own) * 1e3 / number;
     let children_ms = (children_cpu()? - children) * 1e3 / number;
     Ok(Cost { p50: share(&mut each, 50), p99: share(&mut each, 99), own_ms, children_ms })
 }
@@ -233,10 +233,11 @@ fn share(times: &mut [Duration], percent: usize) -> Duration {
     times.get(at).copied().unwrap_or_default()
 }
 
-fn own_cpu() -> Duration {
+/// Seconds of this process.
+fn own_cpu() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default()).as_secs_f64()
 }
 
 /// Seconds of the children that were waited for.
@@ -277,7 +278,7 @@ async fn spread(flags: &Flags) -> Result<(), Failure> {
         past.map(|past| past.began).collect::<Vec<Instant>>()
     });
     let mut began = began.await?;
-    let runs = rig.handle.look(|executor| executor.stats()).await?;
+    let runs = rig.handle.look(Executor::stats).await?;
     drop(rig);
     task.stop().await??;
     began.sort_unstable();
@@ -302,7 +303,7 @@ async fn spread(flags: &Flags) -> Result<(), Failure> {
     println!(
         "Processor time for one run: the executor {:.2} ms, the agent {:.2} ms; of a plain spawn at the \
          same pace: {:.2} ms and {:.2} ms.\n",
-        own.as_secs_f64() * 1e3 / number,
+        own * 1e3 / number,
         children * 1e3 / number,
         control.own_ms,
         control.children_ms
@@ -366,7 +367,7 @@ async fn deaths(flags: &Flags) -> Result<(), Failure> {
     rig.handle.add(name.clone(), Arc::clone(&process) as _);
     let mut each = Vec::new();
     for _ in 0..flags.deaths {
-        expect(rig.run(&name, Action::Start).await?)?;
+        expect(&rig.run(&name, Action::Start).await?)?;
         let id = process.id().await.ok_or("it runs")?;
         let id = rustix::process::Pid::from_raw(i32::try_from(id)?).ok_or("a process id")?;
         // The executor has begun to wait for the death once it takes another command.

@@ -292,6 +292,9 @@ impl Service {
             };
             let now = clock.now();
             heard = now;
+            if let Some(Input::Forget(resource)) = &input {
+                self.work.unwatch(resource);
+            }
             if let (Some((_, next)), Some(Input::Load(_))) = (&mut self.load, &input) {
                 *next = now + LOAD_PERIOD;
             }
@@ -352,10 +355,8 @@ impl Work {
     fn begin(&mut self, agents: &Agents, order: Order, stage: Stage) {
         let agent = find(agents, order.resource());
         let end = End { op: order.op(), answer: None, done: self.done.clone() };
-        if order.action == Action::Stop
-            && let Some(watch) = self.watches.remove(order.resource())
-        {
-            watch.abort();
+        if order.action == Action::Stop {
+            self.unwatch(order.resource());
         }
         self.tasks.spawn(async move {
             let limit = order.context.timeout.saturating_add(OVERRUN);
@@ -368,6 +369,13 @@ impl Work {
             };
             end.tell(answer);
         });
+    }
+
+    /// From now on a death of the resource is no news.
+    fn unwatch(&mut self, resource: &ResourceName) {
+        if let Some(watch) = self.watches.remove(resource) {
+            watch.abort();
+        }
     }
 
     /// After a start: waits for the resource's death.

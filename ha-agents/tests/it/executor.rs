@@ -231,6 +231,25 @@ fn a_service_that_dies_is_told_by_its_death_and_runs_again() {
 }
 
 #[test]
+fn the_death_of_what_was_removed_is_no_news() {
+    block_on(with_service(|handle, mut results| async move {
+        let process = Arc::new(Process::new("sleep").arg("1000"));
+        let mut deaths = process.deaths();
+        handle.add("web".parse().expect("a name"), Arc::clone(&process) as _);
+        handle.submit(order(1, "web", Action::Start)).await.expect("it runs");
+        results.recv().await.expect("started");
+        let id = process.id().await.expect("it runs");
+        handle.remove("web".parse().expect("a name")).await.expect("it runs");
+        // The executor has taken that when it answers.
+        assert_eq!(handle.look(Executor::remembered).await, Ok(0));
+        std::process::Command::new("kill").args(["-9", &id.to_string()]).status().expect("kill");
+        assert!(deaths.next().await.is_some());
+        handle.submit(order(2, "d", Action::Stop)).await.expect("it runs");
+        assert_eq!(results.recv().await.map(words).as_deref(), Some("ended 2 failures 1"));
+    }));
+}
+
+#[test]
 fn every_order_has_one_end_also_where_the_agent_panics_or_is_not_there() {
     block_on(with_service(|handle, mut results| async move {
         handle.submit(order(1, "nobody", Action::Start)).await.expect("it runs");
