@@ -36,10 +36,18 @@
 //!
 //! # Features
 //!
+//! - `http`: `native::HttpCheck`, by HTTP and HTTPS.
+//! - `mysql`: `native::MySql`, for `MariaDB` and `MySQL`, also with Galera.
+//! - `nftables`: `native::BlockPort`.
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
-//! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
-//!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the driver of the [`executor`].
+//! - `postgres`: `native::Postgres` and `native::PostgresServer`.
+//! - `redis`: `native::Redis`.
+//! - `route`: `native::Route`.
+//! - `tokio` (default): the native agents `Process`, `Mount`, `Address`, `Lxc`, `Symlink`, `Delay`
+//!   and `Closures`, the checks `TcpCheck`, `Watch` and `Checked`, and `Promotable`;
+//!   `fence::FenceCommand` and `fence::Device`, `leftovers`, the `registry`, and the driver of the
+//!   [`executor`].
 
 #![forbid(unsafe_code)]
 
