@@ -39,17 +39,25 @@
 //!
 //! # Features
 //!
-//! - `ipmi`: `fence::ipmi`, management boards that speak IPMI 2.0.
-//! - `redfish`: `fence::redfish`, management boards that speak Redfish.
 //! - `attributes`: the module `attributes`, stand-ins for the programs with which agents set node
 //!   attributes and promotion scores.
+//! - `http`: `native::HttpCheck`, by HTTP and HTTPS.
+//! - `ipmi`: `fence::ipmi`, management boards that speak IPMI 2.0.
 //! - `metrics`: what the executor does, told to the `metrics` facade (`executor::metrics`).
+//! - `mysql`: `native::MySql`, for `MariaDB` and `MySQL`, also with Galera.
+//! - `nftables`: `native::BlockPort`.
 //! - `ocf` (default): the module `ocf`, metadata of OCF and fence agents, and with `tokio` the
 //!   scripts as resource agents.
+//! - `postgres`: `native::Postgres` and `native::PostgresServer`.
+//! - `redfish`: `fence::redfish`, management boards that speak Redfish.
+//! - `redis`: `native::Redis`.
+//! - `route`: `native::Route`.
 //! - `systemd`: the module `systemd`, units as resource agents, through D-Bus.
-//! - `tokio` (default): `native::Process`, `native::Mount`, `native::Closures`,
-//!   `fence::FenceCommand`, `fence::Ssh`, `fence::NativeAgent` and `fence::Device`, `leftovers`,
-//!   the `registry`, and the drivers of the [`executor`], of `fence::runner` and of `fence::sbd`.
+//! - `tokio` (default): the native agents `Process`, `Mount`, `Address`, `Lxc`, `Symlink`, `Delay`
+//!   and `Closures`, the checks `TcpCheck`, `Watch` and `Checked`, and `Promotable`; `lsb`,
+//!   `nagios`, `command` and `trial`; `fence::FenceCommand`, `fence::Ssh`, `fence::NativeAgent` and
+//!   `fence::Device`, `leftovers`, the `registry`, and the drivers of the [`executor`], of
+//!   `fence::runner` and of `fence::sbd`.
 //! - `watchdog`: `watchdog::WatchdogDevice`, the kernel's watchdogs.
 
 #![forbid(unsafe_code)]

@@ -61,7 +61,9 @@ pub trait Replication: fmt::Debug + Send + Sync {
     async fn promote(&self) -> Result<(), Report>;
 
     /// Makes it a copy of the primary on the host `primary`; of nobody, and without writes, as
-    /// long as there is none. Called while the server is stopped if [`is_offline`](Self::is_offline).
+    /// long as there is none. Called while the server is stopped if [`is_offline`] says so.
+    ///
+    /// [`is_offline`]: Self::is_offline
     ///
     /// # Errors
     ///

@@ -66,6 +66,10 @@ pub(super) fn beside(make: impl Fn(&Given) -> Made, given: &Given) -> Made {
 }
 
 /// By HTTP with `url`, else by TCP.
+#[cfg_attr(
+    not(feature = "http"),
+    expect(clippy::unnecessary_wraps, reason = "only of a wrong URL no check can be made")
+)]
 fn check(parameters: &mut Parameters<'_>) -> Option<Arc<dyn ServiceCheck>> {
     #[cfg(feature = "http")]
     if parameters.optional("url").is_some() {

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ha_core::config::ConfigError;
 
 use super::Parameters;
 use super::native::absolute;
 use crate::agent::ResourceAgent;
-use crate::native::{Checked, Process, Promotable, Replication, ServiceCheck};
+use crate::native::{Checked, Promotable, Replication, ServiceCheck};
 
 type Given = BTreeMap<String, String>;
 type Made = Result<Arc<dyn ResourceAgent>, ConfigError>;
 
+#[cfg(any(feature = "mysql", feature = "redis"))]
 const SOCKET: &str = "a host and a port, or the path of a socket, such as 127.0.0.1:6379";
 const PORT: &str = "a number from 1 to 65535";
 /// The longest password that is read.
@@ -67,7 +67,11 @@ fn database<R: Replication + ServiceCheck + 'static>(
 }
 
 /// A process with the time to end that the parameters give it.
-fn graced(process: Process, grace: Option<Duration>) -> Process {
+#[cfg(feature = "redis")]
+fn graced(
+    process: crate::native::Process,
+    grace: Option<std::time::Duration>,
+) -> crate::native::Process {
     match grace {
         Some(grace) => process.stop_grace(grace),
         None => process,
@@ -139,7 +143,7 @@ pub(super) fn postgres(given: &Given) -> Made {
 /// `native:mysql`.
 #[cfg(feature = "mysql")]
 pub(super) fn mysql(given: &Given) -> Made {
-    use crate::native::MySql;
+    use crate::native::{MySql, Process};
 
     let mut parameters = Parameters::new(given);
     let config = absolute(&mut parameters, "config");

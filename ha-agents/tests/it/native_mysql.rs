@@ -15,6 +15,11 @@ use super::native_check::free_port;
 use super::{block_on, context};
 
 const DEEP: Check = Check { depth: 20, role: Some(Role::Promoted) };
+const SCHEMA: &str = "CREATE DATABASE ha; CREATE TABLE ha.beat (id INT PRIMARY KEY, at DATETIME); \
+    CREATE TABLE ha.t (v TEXT); INSERT INTO ha.t VALUES ('old'); \
+    CREATE USER repl@'%' IDENTIFIED BY 'it\\'s'; \
+    GRANT REPLICATION SLAVE ON *.* TO repl@'%'; \
+    CREATE USER app@localhost; GRANT ALL ON ha.* TO app@localhost;";
 const GALERA: &str = "/usr/lib/galera/libgalera_smm.so";
 
 /// A server of its own directory and port, not started yet; `None`: it is not installed.
@@ -68,11 +73,26 @@ async fn look(agent: &dyn ResourceAgent, check: Check) -> Report {
     agent.monitor(&patient(), check).await.expect("an answer")
 }
 
+/// A copy, in `copy`, that cannot apply what it gets must not be promoted.
+async fn breaks(agent: &dyn ResourceAgent, copy: &Path, primary: &Path) {
+    query(copy, "root", "SET sql_log_bin = 0; INSERT INTO ha.beat VALUES (9, NOW())");
+    query(primary, "app", "INSERT INTO ha.beat VALUES (9, NOW())");
+    let report = loop {
+        let report = look(agent, Check::STARTED).await;
+        if report.outcome != Outcome::Success {
+            break report;
+        }
+        pause(Duration::from_millis(50)).await.expect("a timer");
+    };
+    assert_eq!((report.outcome, report.promotion), (Outcome::Degraded, Some(NEVER)));
+    assert!(report.reason.contains("Duplicate"), "{report:?}");
+}
+
 #[test]
 fn a_copy_of_mariadb_takes_over_with_all_that_it_received() {
     ha_lab::run_test(|| {
-        let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
-        let [dir1, dir2] = [0, 1].map(|i: usize| dirs[i].path());
+        let folders = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        let [dir1, dir2] = [0, 1].map(|i: usize| folders[i].path());
         let Some((one, port1)) = config(dir1, 1, "") else { return };
         let Some((two, port2)) = config(dir2, 2, "") else { return };
         block_on(async {
@@ -90,11 +110,7 @@ fn a_copy_of_mariadb_takes_over_with_all_that_it_received() {
             for _ in 0..2 {
                 succeeds(first.promote(&patient()).await);
             }
-            let made = "CREATE DATABASE ha; CREATE TABLE ha.beat (id INT PRIMARY KEY, at DATETIME); \
-                 CREATE TABLE ha.t (v TEXT); INSERT INTO ha.t VALUES ('old'); \
-                 CREATE USER repl@'%' IDENTIFIED BY 'it\\'s'; GRANT REPLICATION SLAVE ON *.* TO repl@'%'; \
-                 CREATE USER app@localhost; GRANT ALL ON ha.* TO app@localhost;";
-            assert_eq!(query(dir1, "root", made), "");
+            assert_eq!(query(dir1, "root", SCHEMA), "");
             let report = look(&first, DEEP).await;
             assert_eq!((report.outcome, report.promotion), (Outcome::RunningPromoted, Some(1000)));
             assert_eq!(query(dir1, "root", "SELECT COUNT(*) FROM ha.beat"), "1", "it has written");
@@ -133,18 +149,7 @@ fn a_copy_of_mariadb_takes_over_with_all_that_it_received() {
             wait_for(dir1, "SELECT v FROM ha.t", "newer").await;
             assert!(query(dir1, "app", "DELETE FROM ha.t").contains("read-only"));
 
-            // A copy that cannot apply what it gets must not be promoted.
-            query(dir1, "root", "SET sql_log_bin = 0; INSERT INTO ha.beat VALUES (9, NOW())");
-            query(dir2, "app", "INSERT INTO ha.beat VALUES (9, NOW())");
-            let report = loop {
-                let report = look(&first, Check::STARTED).await;
-                if report.outcome != Outcome::Success {
-                    break report;
-                }
-                pause(Duration::from_millis(50)).await.expect("a timer");
-            };
-            assert_eq!((report.outcome, report.promotion), (Outcome::Degraded, Some(NEVER)));
-            assert!(report.reason.contains("Duplicate"), "{report:?}");
+            breaks(&first, dir1, dir2).await;
             for agent in [&first, &second] {
                 for _ in 0..2 {
                     succeeds(agent.stop(&patient()).await);

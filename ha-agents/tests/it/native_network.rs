@@ -14,6 +14,9 @@ use ha_lab::{Host, Lab};
 
 use super::{block_on, context};
 
+/// Parameters with their values.
+type Pairs = &'static [(&'static str, &'static str)];
+
 fn succeeds(result: OpResult) {
     let report = result.expect("an answer");
     assert_eq!(report.outcome, Outcome::Success, "{report:?}");
@@ -98,14 +101,14 @@ fn a_route_is_there_while_it_is_started_and_others_are_left_alone() {
             });
             asked.expect("the lab runs").expect("an answer")
         };
-        let routes = || on(&host, "ip", &["route", "show"]);
+        let listing = || on(&host, "ip", &["route", "show"]);
         assert_eq!(ask(agent.clone(), "monitor").outcome, Outcome::NotRunning);
         for _ in 0..2 {
             assert_eq!(ask(agent.clone(), "start"), Report::success());
             assert_eq!(ask(agent.clone(), "monitor"), Report::success());
         }
         let line = "10.1.0.0/16 via 10.77.0.254 dev eth0";
-        assert!(routes().contains(line) && routes().contains("metric 50"), "{}", routes());
+        assert!(listing().contains(line) && listing().contains("metric 50"), "{}", listing());
         // Removed behind its back.
         on(&host, "ip", &["route", "del", "10.1.0.0/16"]);
         assert_eq!(ask(agent.clone(), "monitor").outcome, Outcome::NotRunning);
@@ -117,7 +120,7 @@ fn a_route_is_there_while_it_is_started_and_others_are_left_alone() {
         for _ in 0..2 {
             assert_eq!(ask(agent.clone(), "stop"), Report::success());
         }
-        assert!(routes().contains("10.77.0.253"), "left alone: {}", routes());
+        assert!(listing().contains("10.77.0.253"), "left alone: {}", listing());
 
         // IPv6, by the interface alone, in a table of its own that does not exist before.
         let six = Route::new("2001:db8:1::".parse().expect("an address"), 48).device("eth0");
@@ -133,10 +136,10 @@ fn a_route_is_there_while_it_is_started_and_others_are_left_alone() {
         let everything = Route::new("0.0.0.0".parse().expect("an address"), 0).gateway(router);
         let everything = Arc::new(everything);
         assert_eq!(ask(everything.clone(), "start"), Report::success());
-        assert!(routes().contains("default via 10.77.0.254"), "{}", routes());
+        assert!(listing().contains("default via 10.77.0.254"), "{}", listing());
         assert_eq!(ask(everything.clone(), "monitor"), Report::success());
         assert_eq!(ask(everything, "stop"), Report::success());
-        assert!(!routes().contains("default"), "{}", routes());
+        assert!(!listing().contains("default"), "{}", listing());
 
         let lost = Route::new("10.9.0.0".parse().expect("an address"), 16).device("eth9");
         let lost = Arc::new(lost);
@@ -228,7 +231,7 @@ fn network_agents_are_made_from_their_parameters() {
             let made = registry.check(&"r1".parse().expect("a name"), agent, &given).await;
             made.map(drop).map_err(|error| error.to_string())
         };
-        let good: [(&str, &[(&str, &str)]); 5] = [
+        let good: [(&str, Pairs); 5] = [
             ("native:symlink", &[("link", "/a"), ("target", "b"), ("backup_suffix", ".o")]),
             ("native:route", &[("destination", "10.0.0.0/8"), ("gateway", "192.0.2.1")]),
             ("native:route", &[("destination", "default"), ("device", "eth0"), ("family", "ip6")]),
@@ -238,7 +241,7 @@ fn network_agents_are_made_from_their_parameters() {
         for (agent, pairs) in good {
             assert_eq!(check(agent, pairs).await, Ok(()), "{agent}");
         }
-        let bad: [(&str, u8, &[(&str, &str)]); 3] = [
+        let bad: [(&str, u8, Pairs); 3] = [
             ("native:symlink", 4, &[("link", "a"), ("backup_suffix", "/"), ("x", "")]),
             (
                 "native:route",

@@ -1,5 +1,6 @@
 //! The processes of a `PostgreSQL` server.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,6 +13,7 @@ use ha_core::time::{BootClock, Clock as _, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
+use crate::family;
 use crate::native::Process;
 use crate::outcome::Outcome;
 
@@ -102,11 +104,16 @@ impl PostgresServer {
     /// Tells the server to end, until none of its processes is left.
     async fn shut_down(&self, context: &OpContext) -> OpResult {
         let immediately: Instant = BootClock::new().now() + context.timeout / 2;
-        let mut told = None;
+        let (mut told, mut seen) = (None, BTreeSet::new());
         loop {
             let Found { leader, members } = self.find(context, "stop").await?;
+            seen.extend(members.iter().copied());
             if members.is_empty() {
-                break;
+                // At its very end a process has no directory any more.
+                seen.retain(|&pid| family::stat(pid).is_some_and(|(stat, _)| stat.is_alive()));
+                if seen.is_empty() {
+                    break;
+                }
             }
             let late = BootClock::new().now() >= immediately;
             let signal = if late { Signal::QUIT } else { Signal::INT };
