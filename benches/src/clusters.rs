@@ -380,10 +380,10 @@ impl Made {
         let (seen, crmd, join) =
             if is_lost { ("false", "offline", "down") } else { ("true", "online", "member") };
         let id = node + 1;
-        write!(
+        writeln!(
             text,
             "<node_state id=\"{id}\" uname=\"n{node:04}\" in_ccm=\"{seen}\" crmd=\"{crmd}\" \
-             join=\"{join}\" expected=\"{join}\"><lrm id=\"{id}\"><lrm_resources>\n"
+             join=\"{join}\" expected=\"{join}\"><lrm id=\"{id}\"><lrm_resources>"
         )?;
         let is_known = plan.activity != Activity::Fresh && !is_lost;
         let mut call = 0_usize;
