@@ -8,7 +8,7 @@
 //!
 //! Prints a table; with `--write` it is put into `measured/scheduler.md` of that folder, and a
 //! figure of the growth into `scheduler-growth.svg`. Needs python3, which measures the processes;
-//! without crm_simulate (Debian: pacemaker-cli-utils) ours alone is measured. Ends after some five
+//! without `crm_simulate` (Debian: pacemaker-cli-utils) ours alone is measured. Ends after some five
 //! minutes.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
@@ -280,8 +280,8 @@ fn figure(rows: &[Row]) -> Result<String, std::fmt::Error> {
     ))?;
     let ours = rows.iter().filter_map(|row| Some((row.case.point?, row.ours?.wall_s)));
     let theirs = rows.iter().filter_map(|row| Some((row.case.point?, row.theirs?.wall_s)));
-    let lines: [(&str, &str, Vec<(usize, f64)>); 2] =
-        [("simulate", "#0a6", ours.collect()), ("crm_simulate", "#c40", theirs.collect())];
+    let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
+    let lines = [("simulate", "#0a6", ours), ("crm_simulate", "#c40", theirs)];
     for (name, colour, points) in lines {
         let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let places: Vec<(f64, f64)> =
