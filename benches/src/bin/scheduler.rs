@@ -8,8 +8,8 @@
 //!
 //! Prints a table; with `--write` it is put into `measured/scheduler.md` of that folder, and a
 //! figure of the growth into `scheduler-growth.svg`. Needs python3, which measures the processes;
-//! without `crm_simulate` (Debian: pacemaker-cli-utils) ours alone is measured. Ends after some five
-//! minutes.
+//! without `crm_simulate` (Debian: pacemaker-cli-utils) ours alone is measured. Ends after some
+//! five minutes.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
