@@ -134,8 +134,7 @@ impl Clusters {
     pub fn xml(&self) -> String {
         let mut made = Made { plan: *self, random: Random(self.seed), text: String::new() };
         // Writing to a string cannot fail.
-        let _: Result<(), fmt::Error> = made.write();
-        made.text
+        made.write().map_or_else(|_| String::new(), |()| made.text)
     }
 
     fn resources(&self) -> usize {
@@ -166,10 +165,8 @@ impl Made {
     fn write(&mut self) -> fmt::Result {
         let homes = self.homes();
         let preferences = self.preferences();
-        let strategy = match self.plan.shape {
-            Shape::Utilization => "balanced",
-            _ => "default",
-        };
+        let is_balanced = self.plan.shape == Shape::Utilization;
+        let strategy = if is_balanced { "balanced" } else { "default" };
         let probes = self.plan.activity != Activity::Sparse;
         write!(
             self.text,
@@ -272,20 +269,19 @@ impl Made {
         self.text.push_str("<resources>\n");
         let count = self.plan.resources();
         for resource in 0..count {
-            match self.plan.shape {
-                Shape::Groups if resource % 5 == 0 => {
-                    writeln!(self.text, "<group id=\"g{:05}\">", resource / 5)?;
-                }
-                Shape::Clones | Shape::Promotable => self.clone_start(resource)?,
-                _ => {}
+            let (groups, clones) = (self.plan.shape == Shape::Groups, self.plan.shape.is_cloned());
+            if groups && resource % 5 == 0 {
+                writeln!(self.text, "<group id=\"g{:05}\">", resource / 5)?;
+            }
+            if clones {
+                self.clone_start(resource)?;
             }
             self.primitive(resource)?;
-            match self.plan.shape {
-                Shape::Groups if resource % 5 == 4 || resource + 1 == count => {
-                    self.text.push_str("</group>\n");
-                }
-                Shape::Clones | Shape::Promotable => self.text.push_str("</clone>\n"),
-                _ => {}
+            if groups && (resource % 5 == 4 || resource + 1 == count) {
+                self.text.push_str("</group>\n");
+            }
+            if clones {
+                self.text.push_str("</clone>\n");
             }
         }
         self.text.push_str("</resources>\n");
@@ -353,7 +349,12 @@ impl Made {
         let score = match self.plan.shape {
             Shape::Chain | Shape::ChainOrder => "INFINITY",
             Shape::Apart => "-1000",
-            _ => "",
+            Shape::Clones
+            | Shape::Groups
+            | Shape::Locations
+            | Shape::Plain
+            | Shape::Promotable
+            | Shape::Utilization => "",
         };
         for resource in 1..if score.is_empty() { 0 } else { self.plan.primitives } {
             let before = resource - 1;
@@ -379,10 +380,10 @@ impl Made {
         let (seen, crmd, join) =
             if is_lost { ("false", "offline", "down") } else { ("true", "online", "member") };
         let id = node + 1;
-        write!(
+        writeln!(
             text,
             "<node_state id=\"{id}\" uname=\"n{node:04}\" in_ccm=\"{seen}\" crmd=\"{crmd}\" \
-             join=\"{join}\" expected=\"{join}\"><lrm id=\"{id}\"><lrm_resources>\n"
+             join=\"{join}\" expected=\"{join}\"><lrm id=\"{id}\"><lrm_resources>"
         )?;
         let is_known = plan.activity != Activity::Fresh && !is_lost;
         let mut call = 0_usize;

@@ -18,7 +18,9 @@ fn text(output: &Output) -> String {
 }
 
 fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    let read = serde_json::from_slice(&output.stdout);
+    assert!(read.is_ok(), "{output:?}");
+    read.unwrap()
 }
 
 /// Whether Debian's agents are here; a test without them is skipped by name.

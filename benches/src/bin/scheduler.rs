@@ -8,8 +8,8 @@
 //!
 //! Prints a table; with `--write` it is put into `measured/scheduler.md` of that folder, and a
 //! figure of the growth into `scheduler-growth.svg`. Needs python3, which measures the processes;
-//! without crm_simulate (Debian: pacemaker-cli-utils) ours alone is measured. Ends after some five
-//! minutes.
+//! without `crm_simulate` (Debian: pacemaker-cli-utils) ours alone is measured. Ends after some
+//! five minutes.
 
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
@@ -144,11 +144,11 @@ fn main() -> Result<(), Failure> {
         eprintln!("{}: {ours:?} {theirs:?}", case.name);
         rows.push(Row { case, bytes: text.len(), ours, theirs });
     }
-    let table = table(&rows);
+    let table = table(&rows)?;
     println!("{table}");
     if let Some(docs) = &flags.write {
         fs::write(docs.join("measured/scheduler.md"), page(&flags, &table))?;
-        fs::write(docs.join("scheduler-growth.svg"), figure(&rows))?;
+        fs::write(docs.join("scheduler-growth.svg"), figure(&rows)?)?;
     }
     Ok(())
 }
@@ -182,7 +182,7 @@ fn measure(flags: &Flags, program: &Path, args: &[&str]) -> Result<Option<Cost>,
     Ok(costs.get(costs.len() / 2).copied())
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> Result<String, std::fmt::Error> {
     let mut table = "| cluster | file, MB | ours: wall, s | CPU, s | RSS, MiB | \
                      crm_simulate: wall, s | CPU, s | RSS, MiB | times faster | times smaller |\n\
                      |---|---|---|---|---|---|---|---|---|---|\n"
@@ -203,11 +203,9 @@ fn table(rows: &[Row]) -> String {
             _ => "– | –".to_owned(),
         };
         let (name, ours, theirs) = (&row.case.name, part(row.ours), part(row.theirs));
-        // Writing to a string cannot fail.
-        let _: Result<(), std::fmt::Error> =
-            writeln!(table, "| {name} | {mebi:.1} | {ours} | {theirs} | {ratio} |");
+        writeln!(table, "| {name} | {mebi:.1} | {ours} | {theirs} | {ratio} |")?;
     }
-    table
+    Ok(table)
 }
 
 fn page(flags: &Flags, table: &str) -> String {
@@ -240,13 +238,13 @@ all*: everything was probed and nothing runs. *Quiet*: everything runs. *Own his
 run a resource know of it, and nothing is probed. *To the end*: the decision is taken for done and
 decided on again until nothing more would be done (`--settle`, `-S`). Without other words each
 primitive prefers three nodes. `crm_simulate` validates the file against its schema, too (`-R`
-otherwise). Memory is the most that was resident; less than some 9 MiB cannot be told.
+otherwise). Memory is the most that was resident; less than some 14 MiB cannot be told.
 "
     )
 }
 
 /// Wall time by size, both logarithmic.
-fn figure(rows: &[Row]) -> String {
+fn figure(rows: &[Row]) -> Result<String, std::fmt::Error> {
     const WIDTH: f64 = 560.0;
     const HEIGHT: f64 = 320.0;
     const LEFT: f64 = 70.0;
@@ -257,9 +255,7 @@ fn figure(rows: &[Row]) -> String {
                    font-family=\"sans-serif\" font-size=\"13\">\n\
                    <rect width=\"680\" height=\"410\" fill=\"white\"/>\n"
         .to_owned();
-    let mut draw = |line: std::fmt::Arguments<'_>| {
-        let _: Result<(), std::fmt::Error> = writeln!(svg, "{line}");
-    };
+    let mut draw = |line: std::fmt::Arguments<'_>| writeln!(svg, "{line}");
     for (seconds, name) in
         [(0.001, "1 ms"), (0.01, "10 ms"), (0.1, "0.1 s"), (1.0, "1 s"), (10.0, "10 s")]
     {
@@ -268,7 +264,7 @@ fn figure(rows: &[Row]) -> String {
             "<line x1=\"{LEFT}\" x2=\"{end}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#ddd\"/>\
              <text x=\"62\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
             at + 4.0
-        ));
+        ))?;
     }
     for primitives in [125_u32, 250, 500, 1000, 2000] {
         let (at, end) = (x(f64::from(primitives)), TOP + HEIGHT);
@@ -276,16 +272,16 @@ fn figure(rows: &[Row]) -> String {
             "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{end}\" stroke=\"#ddd\"/>\
              <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{primitives}</text>",
             end + 18.0
-        ));
+        ))?;
     }
     draw(format_args!(
         "<text x=\"350\" y=\"395\" text-anchor=\"middle\">primitives on 16 nodes, all to be \
          started; wall time from file to decision</text>"
-    ));
+    ))?;
     let ours = rows.iter().filter_map(|row| Some((row.case.point?, row.ours?.wall_s)));
     let theirs = rows.iter().filter_map(|row| Some((row.case.point?, row.theirs?.wall_s)));
-    let lines: [(&str, &str, Vec<(usize, f64)>); 2] =
-        [("simulate", "#0a6", ours.collect()), ("crm_simulate", "#c40", theirs.collect())];
+    let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
+    let lines = [("simulate", "#0a6", ours), ("crm_simulate", "#c40", theirs)];
     for (name, colour, points) in lines {
         let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let places: Vec<(f64, f64)> =
@@ -295,16 +291,16 @@ fn figure(rows: &[Row]) -> String {
         draw(format_args!(
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
             path.join(" ")
-        ));
+        ))?;
         for (x, y) in &places {
-            draw(format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"));
+            draw(format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"))?;
         }
         draw(format_args!(
             "<text x=\"{end_x:.1}\" y=\"{:.1}\" text-anchor=\"end\" \
              fill=\"{colour}\">{name}</text>",
             end_y - 10.0
-        ));
+        ))?;
     }
     svg.push_str("</svg>\n");
-    svg
+    Ok(svg)
 }

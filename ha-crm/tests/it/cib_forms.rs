@@ -20,7 +20,7 @@ fn all() -> Vec<(String, Cib)> {
     assert_eq!(notes, []);
     let mut all = vec![("showcase".to_owned(), showcase)];
     let Ok(folder) = fs::read_dir(Path::new(CORPUS)) else {
-        println!("no corpus at {CORPUS}: the showcase must do");
+        eprintln!("no corpus at {CORPUS}: the showcase must do");
         return all;
     };
     for entry in folder {

@@ -3,10 +3,8 @@
 //! The folder `fuzz/` has the same for `cargo fuzz`, which goes on for as long as one likes.
 
 #[path = "../../../benches/src/clusters.rs"]
-#[expect(dead_code, unreachable_pub, reason = "what benches need besides")]
+#[expect(unreachable_pub, reason = "what benches need besides")]
 mod clusters;
-
-use std::time::{Duration, Instant};
 
 use clusters::{Activity, Clusters, Shape};
 use ha_core::time::WallTime;
@@ -35,26 +33,20 @@ const EDGES: [&str; 16] = [
     "r00000",
 ];
 
-/// How far all that is asked of a small text may take in a test that nobody optimized.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Reads, checks, decides, explains and writes; whatever the text is.
 fn survive(text: &str) {
-    let begun = Instant::now();
     let Ok((cib, notes)) = Cib::parse(text) else { return };
     let findings = check(&cib, &notes);
     let now = cib.execution_date.unwrap_or(WallTime::from_micros(1_700_000_000_000_000));
     let decided = Scheduler::new().decide(&cib, now);
     let terse = Scheduler::terse().decide(&cib, now).map(|decided| decided.changes);
     assert_eq!(decided.as_ref().map(|decided| &decided.changes), terse.as_ref());
-    let drawn = decided.map_or(0, |decided| decided.transition.to_svg().len()) + findings.len();
+    drop((decided.map(|decided| decided.transition.to_svg()), findings));
     let written = cib.to_xml();
     Cib::parse(&written).expect("what is written can be read");
     if let Ok(json) = cib.to_json() {
         drop(Cib::from_json(&json));
     }
-    let took = begun.elapsed();
-    assert!(took < PATIENCE, "{took:?} for {} bytes ({drawn})", text.len());
 }
 
 fn cluster() -> impl Strategy<Value = String> {
@@ -198,7 +190,7 @@ fn a_made_up_cluster_is_one_that_works() {
 
 fn primitives(count: usize) -> String {
     let one = |at| format!("<primitive id=\"r{at}\" class=\"ocf\" provider=\"p\" type=\"t\"/>");
-    (0..count).map(one).collect()
+    (0..count).map(one).collect::<Vec<String>>().concat()
 }
 
 /// A cluster of two nodes, one of which is there.
@@ -219,11 +211,12 @@ fn everyone_with_everyone_and_before_everyone_ends() {
     for one in 0..5 {
         for other in (0..5).filter(|other| *other != one) {
             let score = one * other;
-            clique.push_str(&format!(
+            let pair = format!(
                 "<rsc_colocation id=\"c{one}-{other}\" rsc=\"r{one}\" with-rsc=\"r{other}\" \
                  score=\"{score}\"/><rsc_order id=\"o{one}-{other}\" first=\"r{one}\" \
                  then=\"r{other}\"/>",
-            ));
+            );
+            clique.push_str(&pair);
         }
     }
     survive(&whole(&primitives(5), &clique));
@@ -237,7 +230,9 @@ fn a_large_group_ends() {
 
 #[test]
 fn large_sets_end() {
-    let members: String = (0..100).map(|at| format!("<resource_ref id=\"r{at}\"/>")).collect();
+    let one = |at| format!("<resource_ref id=\"r{at}\"/>");
+    let members: Vec<String> = (0..100).map(one).collect();
+    let members = members.concat();
     let set = format!(
         "<rsc_order id=\"o\"><resource_set id=\"s1\" sequential=\"false\">{members}\
          </resource_set><resource_set id=\"s2\" sequential=\"false\">{members}</resource_set>\
