@@ -8,17 +8,17 @@ mod evidence;
 #[cfg(feature = "ipmi")]
 pub mod ipmi;
 mod memory;
-pub mod runner;
-pub mod sbd;
-pub mod topology;
 #[cfg(feature = "tokio")]
 mod native;
 #[cfg(feature = "redfish")]
 pub mod redfish;
+pub mod runner;
+pub mod sbd;
 #[cfg(any(feature = "ipmi", feature = "redfish"))]
 mod secret;
 #[cfg(feature = "tokio")]
 mod ssh;
+pub mod topology;
 
 use std::fmt;
 use std::sync::Arc;

@@ -208,8 +208,8 @@ fn whole(resources: &str, constraints: &str) -> String {
 #[test]
 fn everyone_with_everyone_and_before_everyone_ends() {
     let mut clique = String::new();
-    for one in 0..5 {
-        for other in (0..5).filter(|other| *other != one) {
+    for one in 0..40 {
+        for other in (0..40).filter(|other| *other != one) {
             let score = one * other;
             let pair = format!(
                 "<rsc_colocation id=\"c{one}-{other}\" rsc=\"r{one}\" with-rsc=\"r{other}\" \
@@ -219,7 +219,7 @@ fn everyone_with_everyone_and_before_everyone_ends() {
             clique.push_str(&pair);
         }
     }
-    survive(&whole(&primitives(5), &clique));
+    survive(&whole(&primitives(40), &clique));
 }
 
 #[test]
