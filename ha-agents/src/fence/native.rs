@@ -61,11 +61,13 @@ impl NativeParameter {
         self
     }
 
+    #[cfg(any(feature = "ipmi", feature = "redfish"))]
     const fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
+    #[cfg(any(feature = "ipmi", feature = "redfish"))]
     const fn secret(mut self) -> Self {
         self.secret = true;
         self
