@@ -36,7 +36,8 @@ use super::{TrackError, Tracker, Verdict};
 /// let mut sleeper = std::process::Command::new("sleep").arg("98765").spawn()?;
 /// let mut tracker =
 ///     ProcessTracker::command_line("sleeper", ["sleep", "98765"]).build()?;
-/// assert_eq!(tracker.changed().await?, Verdict::Up);
+/// // For a moment it may not have its own command line yet.
+/// while tracker.changed().await? != Verdict::Up {}
 /// sleeper.kill()?;
 /// assert_eq!(tracker.changed().await?, Verdict::Down);
 /// sleeper.wait()?;
