@@ -183,8 +183,11 @@ fn endless_output_takes_no_memory_and_ends_with_its_time() {
         let before = memory();
         let diagnosis = rig.late(Action::Start, SHORT).await;
         let grown = memory().saturating_sub(before);
-        assert!(grown < 64 * 1024, "{grown} KiB");
-        assert_eq!(diagnosis.output.last().map(String::as_str), Some("I am fine"));
+        // Other tests run in this process; all of the output would be gigabytes.
+        assert!(grown < 512 * 1024, "{grown} KiB");
+        let (last, before) = diagnosis.output.split_last().expect("lines");
+        assert!("I am fine".starts_with(last.as_str()), "perhaps cut short: {last}");
+        assert!(before.iter().skip(1).all(|line| line == "I am fine"), "{before:?}");
         assert!(diagnosis.output.len() <= 20 && diagnosis.errors.len() <= 20);
         rig.end_well().await;
     });
