@@ -68,17 +68,22 @@ impl<'a> Pieces<'a> {
 }
 
 /// Where the next element begins that is called just so, and has something in it.
+///
+/// Every part of the text is looked at once, whatever the text is.
 fn find_start(text: &str, mut from: usize) -> Option<usize> {
     loop {
         let start = from + text.get(from..)?.find(START)?;
         from = start + START.len();
         let tag = text.get(from..)?;
-        let is_it = tag.starts_with(|c: char| c.is_ascii_whitespace() || c == '>');
+        if !tag.starts_with(|c: char| c.is_ascii_whitespace() || c == '>') {
+            continue;
+        }
         // A value may have a `>` in it: then this is no end, and the element is left in the rest.
         let close = tag.find('>')?;
-        if is_it && !tag.get(..close)?.ends_with('/') {
+        if !tag.get(..close)?.ends_with('/') {
             return Some(start);
         }
+        from += close;
     }
 }
 
@@ -115,6 +120,15 @@ mod tests {
             "<cib/>",
         ] {
             assert!(Pieces::cut(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_without_an_end_take_no_time() {
+        // Looking for the end of each anew would take minutes.
+        for tag in ["<node_state ", "<node_states", "<node_state a='/"] {
+            let text = format!("{}/></node_state>", tag.repeat(700_000));
+            assert!(Pieces::cut(&text).is_none_or(|pieces| pieces.elements.len() <= 1));
         }
     }
 }
