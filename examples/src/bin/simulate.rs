@@ -56,7 +56,7 @@ struct Args {
     what_if: Vec<WhatIf>,
     /// Takes each decision for done and decides again, until nothing more would be done; one
     /// document a transition
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["explain", "graph"])]
     settle: bool,
 }
 
@@ -140,6 +140,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
 fn settle(cib: &Cib, now: WallTime) -> Result<ExitCode, Box<dyn Error>> {
     let simulation = Scheduler::simulate(cib, now, MAX_TRANSITIONS)?;
     for decided in &simulation.schedules {
+        for remark in &decided.remarks {
+            eprintln!("simulate: {remark}");
+        }
         println!("{}", document(decided));
     }
     if simulation.settled {

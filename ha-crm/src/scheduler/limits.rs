@@ -12,7 +12,7 @@ const MAX_RESOURCES: usize = 500_000;
 const MAX_COLOCATIONS: usize = 1_000_000;
 /// Ordered pairs, with their inverses.
 const MAX_ORDERS: usize = 2_000_000;
-/// Patterns tried on names, and rules tried on nodes: a few seconds' worth.
+/// Patterns tried on names, and rules tried on nodes: some 20 s' worth, at about 1 us each.
 const MAX_TRIALS: usize = 20_000_000;
 
 /// How many scores are looked at while colocations of colocations are followed: about a second's

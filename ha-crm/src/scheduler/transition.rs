@@ -211,18 +211,44 @@ fn drop_loops(made: &mut Transition) {
                 }
             }
         }
-        // Whoever waits for the fewest goes first, and does not wait for those left.
-        let Some((_, next)) = left.pop_first() else { break };
-        for index in &before[next] {
-            if !done[made.waits[*index].first] {
-                keep[*index] = false;
-            }
+        // All that is left waits for a loop, or is in one.
+        let Some((_, any)) = left.first().copied() else { break };
+        let is_open = |index: &usize| keep[*index] && !done[made.waits[*index].first];
+        let Some(cut) = find_loop(&made.waits, &before, is_open, any).into_iter().max() else {
+            break;
+        };
+        keep[cut] = false;
+        let then = made.waits[cut].then;
+        left.remove(&(waiting[then], then));
+        waiting[then] -= 1;
+        left.insert((waiting[then], then));
+        if waiting[then] == 0 {
+            ready.insert(then);
         }
-        waiting[next] = 0;
-        ready.insert(next);
     }
     let mut kept = keep.iter();
     made.waits.retain(|_| kept.next().copied().unwrap_or(true));
+}
+
+/// The waits of a loop that a step waits for: back along what is waited for, until a step comes
+/// again. Empty if there is none.
+fn find_loop(
+    waits: &[Wait],
+    before: &[Vec<usize>],
+    is_open: impl Fn(&usize) -> bool,
+    from: usize,
+) -> Vec<usize> {
+    let mut place: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut way: Vec<usize> = Vec::new();
+    let mut at = from;
+    loop {
+        if let Some(begin) = place.insert(at, way.len()) {
+            return way.split_off(begin);
+        }
+        let Some(index) = before[at].iter().copied().find(&is_open) else { return Vec::new() };
+        way.push(index);
+        at = waits[index].first;
+    }
 }
 
 impl Step {

@@ -1,5 +1,7 @@
 //! The way in and out: TOML and JSON.
 
+use std::io;
+
 use crate::cib::document::Cib;
 use crate::cib::error::CibError;
 use crate::cib::note::{Note, Spot};
@@ -80,8 +82,11 @@ impl Cib {
     ///
     /// # Errors
     ///
-    /// [`CibError::NotWritten`] if a number is beyond what TOML can have.
+    /// [`CibError::NotWritten`] if a number is beyond what TOML can have, or if it is larger than
+    /// can be read again ([`MAX_CIB`](crate::cib::MAX_CIB)): what several refer to is written out
+    /// for each.
     pub fn to_toml(&self) -> Result<String, CibError> {
+        self.to_json()?; // it is about as large
         toml::to_string_pretty(self)
             .map_err(|error| CibError::NotWritten { why: cut(&error.to_string()) })
     }
@@ -90,10 +95,12 @@ impl Cib {
     ///
     /// # Errors
     ///
-    /// None is known; see [`to_toml`](Self::to_toml).
+    /// [`CibError::NotWritten`], for its size, as [`to_toml`](Self::to_toml).
     pub fn to_json(&self) -> Result<String, CibError> {
-        serde_json::to_string_pretty(self)
-            .map_err(|error| CibError::NotWritten { why: cut(&error.to_string()) })
+        let mut out = Bounded(Vec::new());
+        serde_json::to_writer_pretty(&mut out, self)
+            .map_err(|error| CibError::NotWritten { why: cut(&error.to_string()) })?;
+        Ok(String::from_utf8_lossy(&out.0).into_owned())
     }
 
     /// Fills in ids and places, by way of the XML, so that both ways in lead to the same.
@@ -104,6 +111,24 @@ impl Cib {
             return Err(CibError::NotWritten { why });
         }
         Self::parse_placeless(&text)
+    }
+}
+
+/// Takes as much as can be read again.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        if self.0.len().saturating_add(part.len()) > MAX_CIB {
+            let why = "what several refer to, written out for each, is too large; write XML";
+            return Err(io::Error::other(why));
+        }
+        self.0.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

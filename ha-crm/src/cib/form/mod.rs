@@ -82,7 +82,8 @@ impl Visitor<'_> for Scalar {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<String, E> {
-        Ok(value.to_string())
+        // 3.10 would become 3.1, which may be another version.
+        Err(E::custom(format_args!("cannot keep {value} as it is written; put it in quotes")))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<String, E> {

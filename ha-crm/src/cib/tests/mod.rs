@@ -6,6 +6,7 @@ use std::time::Duration;
 use ha_core::role::Role;
 use ha_core::time::WallTime;
 
+mod forms;
 mod hostile;
 mod status;
 

@@ -76,12 +76,35 @@ enum Seen<'c> {
     Set(&'c AttributeSet),
 }
 
+impl Seen<'_> {
+    /// Whether both are one and the same, which needs no comparing.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Operations(one), Self::Operations(other)) => std::ptr::eq(*one, *other),
+            (Self::Pair(one), Self::Pair(other)) => std::ptr::eq(*one, *other),
+            (Self::ResourceSet(one), Self::ResourceSet(other)) => std::ptr::eq(*one, *other),
+            (Self::Rule(one), Self::Rule(other)) => std::ptr::eq(*one, *other),
+            (Self::Set(one), Self::Set(other)) => std::ptr::eq(*one, *other),
+            (
+                Self::Operations(_)
+                | Self::Pair(_)
+                | Self::ResourceSet(_)
+                | Self::Rule(_)
+                | Self::Set(_),
+                _,
+            ) => false,
+        }
+    }
+}
+
 struct Out<'c> {
     xml: Writer<Vec<u8>>,
     /// What was written, by element and id.
     seen: BTreeMap<(&'c str, &'c str), Seen<'c>>,
     /// The ids that were made up.
     made: BTreeSet<String>,
+    /// How often each base of one was used.
+    counts: BTreeMap<String, u32>,
     schema: (u32, u32),
     refers: bool,
     is_whole: bool,
@@ -93,6 +116,7 @@ impl<'c> Out<'c> {
             xml: Writer::new_with_indent(Vec::new(), b' ', 2),
             seen: BTreeMap::new(),
             made: BTreeSet::new(),
+            counts: BTreeMap::new(),
             schema: version(cib.validate_with.as_deref().unwrap_or(SCHEMA)),
             refers: true,
             is_whole: true,
@@ -142,20 +166,26 @@ impl<'c> Out<'c> {
         if !plain.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
             plain.insert(0, '_');
         }
-        let mut id = plain.clone();
-        let mut number = 1_u32;
-        while !self.made.insert(id.clone()) {
+        let mut number = self.counts.get(&plain).copied().unwrap_or(0);
+        let id = loop {
             number += 1;
-            id = format!("{plain}-{number}");
-        }
+            let id = if number == 1 { plain.clone() } else { format!("{plain}-{number}") };
+            if self.made.insert(id.clone()) {
+                break id;
+            }
+        };
+        self.counts.insert(plain, number);
         id
     }
 
     /// Whether the same was written before, so that a reference is enough; if not, it is now.
     fn is_known(&mut self, element: &'c str, id: Option<&'c Arc<str>>, what: Seen<'c>) -> bool {
-        let Some(id) = id.filter(|_| self.refers) else { return false };
+        // A reference to an id that was made up for another would lead to that.
+        let Some(id) = id.filter(|id| self.refers && !self.made.contains(&***id)) else {
+            return false;
+        };
         if let Some(known) = self.seen.get(&(element, &**id)) {
-            return *known == what;
+            return known.is_same(&what) || *known == what;
         }
         self.seen.insert((element, id), what);
         false

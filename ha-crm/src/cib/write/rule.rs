@@ -1,12 +1,14 @@
 //! Rules.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+
+use ha_core::role::Role;
 
 use super::tag::is_name;
 use super::{Out, Seen, Tag};
 use crate::cib::rule::{LocationRule, RuleElement};
 use crate::cib::value::CibValue;
+use crate::model::Score;
 
 impl<'c> Out<'c> {
     /// A rule of an element whose id is `of`.
@@ -88,17 +90,23 @@ impl<'c> Out<'c> {
 impl LocationRule {
     /// The rule with score and role as attributes, as they stand in the XML.
     pub(in crate::cib) fn element(&self) -> Cow<'_, RuleElement> {
+        // What says the same as the element is left as it stands there.
+        let stands = |name: &str| self.rule.attribute(name);
+        let score = self.score.filter(|own| stands("score").and_then(Score::read) != Some(*own));
+        let role = self.role.filter(|own| stands("role").and_then(Role::read) != Some(*own));
+        let by = self.score_attribute.as_deref();
+        let by = by.filter(|own| stands("score-attribute") != Some(*own));
         let given = [
-            ("score", self.score.map(|score| score.write())),
-            ("score-attribute", self.score_attribute.as_deref().map(str::to_owned)),
-            ("role", self.role.map(|role| role.write())),
+            ("score", score.map(|score| score.write())),
+            ("score-attribute", by.map(str::to_owned)),
+            ("role", role.map(|role| role.write())),
         ];
         let mut element = Cow::Borrowed(&*self.rule);
         for (name, value) in given {
-            if let (None, Some(value)) = (self.rule.attribute(name), value) {
-                let attribute: (Arc<str>, Arc<str>) = (name.into(), value.into());
-                element.to_mut().attributes.push(attribute);
-            }
+            let Some(value) = value else { continue };
+            let attributes = &mut element.to_mut().attributes;
+            attributes.retain(|(known, _)| &**known != name);
+            attributes.push((name.into(), value.into()));
         }
         element
     }

@@ -343,3 +343,18 @@ fn a_score_is_read_up_to_what_is_no_digit() {
     let decided = decide(&cib(NO_FENCING, &resources, "", &up(&["", ""])));
     assert_eq!(lines(&decided), ["start a n2", "start b n1"]);
 }
+
+#[test]
+fn what_waits_for_a_loop_waits_for_all_that_it_can() {
+    let orders = [("x", "a"), ("a", "b"), ("b", "a")].map(|(then, first)| {
+        format!(r#"<rsc_order id="o{first}{then}" first="{first}" then="{then}"/>"#)
+    });
+    let resources = ["x", "a", "b"].map(primitive).concat();
+    let transition = decide(&cib(NO_FENCING, &resources, &orders.concat(), &up(&[""]))).transition;
+    let place = |name: &str| {
+        let is_it = |at: &usize| transition.steps[*at].resource.as_deref() == Some(name);
+        transition.sorted().iter().position(is_it).unwrap()
+    };
+    assert!(place("a") < place("x"), "the order between them is in no loop");
+    assert_eq!(transition.waits.len(), 2, "one wait is left out, and no more");
+}

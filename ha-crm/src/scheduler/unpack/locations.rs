@@ -18,6 +18,11 @@ use crate::scheduler::resource::{ABSENT, Variant};
 /// Patterns longer than this, or that need more memory, match nothing.
 const MAX_PATTERN: usize = 64 * 1024;
 
+/// The same, compiled, in bytes.
+const MAX_COMPILED: usize = 1 << 20;
+/// So many bytes of a compiled pattern at a character of a name are one trial: about 1 us.
+const UNIT: usize = 4096;
+
 /// Opens the nodes to all resources, in a symmetric cluster.
 pub(super) fn open(cluster: &mut Cluster<'_>) {
     let symmetric = cluster.options.symmetric;
@@ -122,9 +127,11 @@ fn matching(
     if pattern.expression.len() > MAX_PATTERN {
         return Vec::new();
     }
-    let built = regex_lite::RegexBuilder::new(&pattern.expression).size_limit(1 << 20).build();
-    let Ok(regex) = built else { return Vec::new() };
-    if !cluster.limits.take(Measure::Trials, cluster.top.len(), id) {
+    let Some((regex, size)) = compile(&pattern.expression) else { return Vec::new() };
+    // A trial takes as long as the pattern is large and the name is long.
+    let cost = |resource: &RscId| 1 + cluster[*resource].id.len() * size / UNIT;
+    let cost = cluster.top.iter().map(cost).sum();
+    if !cluster.limits.take(Measure::Trials, cost, id) {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -143,6 +150,15 @@ fn matching(
         }
     }
     found
+}
+
+/// A pattern, and about how many bytes it has when it is compiled.
+fn compile(expression: &str) -> Option<(regex_lite::Regex, usize)> {
+    let sizes = [1 << 12, 1 << 14, 1 << 16, 1 << 18, MAX_COMPILED];
+    sizes.into_iter().find_map(|size| {
+        let built = regex_lite::RegexBuilder::new(expression).size_limit(size).build();
+        Some((built.ok()?, size))
+    })
 }
 
 fn enter_one(
