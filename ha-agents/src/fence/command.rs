@@ -100,7 +100,8 @@ impl FenceCommandBuilder {
     /// agent API has an agent fail that does not see the power off, but for those that cannot
     /// look: [`AssumedAfterTimeout`](Evidence::AssumedAfterTimeout) for `fence_sbd` and
     /// `fence_watchdog`, [`Acknowledged`](Evidence::Acknowledged) for `fence_ack_manual`,
-    /// `fence_kdump` and `fence_dummy`.
+    /// `fence_dummy`, `fence_kdump`, `fence_ovh` and `fence_rcd_serial`. `fence_heuristics_*`, which
+    /// fence nothing, are refused.
     pub const fn evidence(mut self, evidence: Evidence) -> Self {
         self.command.evidence = Some(evidence);
         self
@@ -260,11 +261,25 @@ impl FenceCommand {
     }
 
     async fn act(&self, action: &'static str, node: &NodeName) -> Result<(), FenceError> {
+        if action != "on" && self.name().starts_with("fence_heuristics_") {
+            return Err(FenceError::Refused {
+                device: self.device.clone(),
+                action,
+                target: node.to_string(),
+                why: "it only holds other agents back and fences nothing",
+            });
+        }
         let answer = self.ask(action, Some(node)).await?;
         if answer.status.success() {
             return Ok(());
         }
         Err(self.failed(action, node.to_string(), &answer))
+    }
+
+    /// The program's name without its folder.
+    fn name(&self) -> &str {
+        let name = std::path::Path::new(&self.program).file_name();
+        name.and_then(|name| name.to_str()).unwrap_or_default()
     }
 
     fn failed(&self, action: &'static str, target: String, answer: &Answer) -> FenceError {
@@ -274,6 +289,13 @@ impl FenceCommand {
         let answer = format!("{}: {last}", answer.status);
         FenceError::Failed { device: self.device.clone(), action, target, answer }
     }
+}
+
+/// Whether an exit code of 2 means off. Interpreters end so, too, when they cannot run a script:
+/// then they complain, and nothing says off.
+fn says_off(answer: &Answer) -> bool {
+    let says = |word: &[u8]| word.eq_ignore_ascii_case(b"off");
+    answer.errors.trim_ascii().is_empty() || answer.output.windows(3).any(says)
 }
 
 /// Writes the input, reads the output to its end and waits for the leader.
@@ -340,7 +362,7 @@ impl FenceAgent for FenceCommand {
         let answer = self.ask("status", Some(node)).await?;
         match answer.status.code() {
             Some(0) => Ok(Power::On),
-            Some(2) => Ok(Power::Off),
+            Some(2) if says_off(&answer) => Ok(Power::Off),
             _ => Err(self.failed("status", node.to_string(), &answer)),
         }
     }
@@ -370,10 +392,10 @@ impl FenceAgent for FenceCommand {
     }
 
     fn evidence(&self) -> Evidence {
-        let program = std::path::Path::new(&self.program).file_name();
-        let known = match program.and_then(|name| name.to_str()).unwrap_or_default() {
+        let known = match self.name() {
             "fence_sbd" | "fence_watchdog" => Evidence::AssumedAfterTimeout,
-            "fence_ack_manual" | "fence_kdump" | "fence_dummy" => Evidence::Acknowledged,
+            "fence_ack_manual" | "fence_dummy" | "fence_kdump" | "fence_ovh"
+            | "fence_rcd_serial" => Evidence::Acknowledged,
             _ => Evidence::VerifiedOff,
         };
         self.evidence.unwrap_or(known)

@@ -211,8 +211,10 @@ impl SshBuilder {
 enum Trouble {
     /// `ssh` does not run here.
     NotRun(io::Error),
-    /// Its last words.
+    /// The node answered, and the command failed there: its last words.
     Said(String),
+    /// `ssh` itself found no way to the node: its last words.
+    Silent(String),
 }
 
 impl Ssh {
@@ -293,8 +295,7 @@ impl Ssh {
     async fn ask(&self, host: &str, command: &str) -> Result<String, Trouble> {
         let mut group = Group::spawn(&mut self.command(host, command)).map_err(Trouble::NotRun)?;
         let said = converse(&mut group, String::new()).await;
-        let Answer { status, output, errors } =
-            said.map_err(|error| Trouble::Said(error.to_string()))?;
+        let Answer { status, output, errors } = said.map_err(Trouble::NotRun)?;
         let output = String::from_utf8_lossy(&output);
         match output.trim_end().strip_suffix(DONE) {
             Some(output) if status.success() => Ok(output.trim().to_owned()),
@@ -307,8 +308,11 @@ impl Ssh {
                     .filter(|c| !c.is_control())
                     .take(200)
                     .collect();
-                let who = if status.code() == Some(NO_SSH) { "ssh" } else { "the command there" };
-                Err(Trouble::Said(format!("{who}: {last}")))
+                Err(if status.code() == Some(NO_SSH) {
+                    Trouble::Silent(format!("ssh: {last}"))
+                } else {
+                    Trouble::Said(format!("the command there: {last}"))
+                })
             }
         }
     }
@@ -321,7 +325,7 @@ impl Ssh {
                 let program = self.program.to_string_lossy().into_owned();
                 FenceError::NotAsked { device, program, source }
             }
-            Trouble::Said(why) => FenceError::Unusable {
+            Trouble::Said(why) | Trouble::Silent(why) => FenceError::Unusable {
                 device,
                 why: format!("{host} cannot be asked, {why}; check the login by hand"),
             },
@@ -348,14 +352,21 @@ impl Ssh {
             let before = self.boot_id(host).await?;
             self.ask(host, command).await.map_err(|trouble| match trouble {
                 Trouble::NotRun(error) => failed(error.to_string()),
-                Trouble::Said(words) => failed(words),
+                Trouble::Said(words) | Trouble::Silent(words) => failed(words),
             })?;
             let mut missed = 0;
             loop {
-                let now = self.ask(host, &self.boot_id).await.ok();
-                missed = if now.is_some() { 0 } else { missed + 1 };
+                let now = match self.ask(host, &self.boot_id).await {
+                    Ok(boot_id) => Some(Some(boot_id)),
+                    Err(Trouble::Silent(_)) => Some(None),
+                    // Trouble of our own says nothing of the node; and one whose command fails
+                    // answers.
+                    Err(Trouble::NotRun(_) | Trouble::Said(_)) => None,
+                };
+                missed = if now == Some(None) { missed + 1 } else { 0 };
                 // One connection that fails may be a daemon that has too many of them.
-                if missed != 1 && is_done(&before, now.as_deref()) {
+                let is_over = |now: Option<String>| is_done(&before, now.as_deref());
+                if missed != 1 && now.is_some_and(is_over) {
                     return Ok(());
                 }
                 pause(self.poll).await.map_err(|error| failed(error.to_string()))?;

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ha_agents::fence::{Failure, FenceAgent, FenceCommand, FenceError, Power, PowerSwitch};
+use ha_agents::fence::{
+    Failure, FenceAction, FenceAgent, FenceCommand, FenceError, Power, PowerSwitch,
+};
 use ha_core::driver::pause;
 use ha_core::effect::Effect;
 use ha_core::id::NodeName;
@@ -64,6 +66,38 @@ fn a_program_gets_its_parameters_on_stdin_and_answers_by_its_code() {
         let error = agent.reboot(&node("n1")).await.expect_err("the script does not know it");
         assert!(error.to_string().contains("unknown action reboot"), "{error}");
         assert_eq!(error.effect(), Effect::Unknown);
+    });
+}
+
+#[test]
+fn an_interpreter_that_cannot_run_its_script_does_not_say_off() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let agent = |extra| FenceCommand::builder("pdu", script(dir.path(), extra)).build();
+        // What a shell does with a script that it cannot read ends with 2 as well.
+        let broken = agent("echo 'cannot open its library' >&2; exit 2").expect("valid");
+        let error = broken.status(&node("n1")).await.expect_err("nothing is known");
+        assert!(error.to_string().contains("cannot open its library"), "{error}");
+        let chatty = agent("echo 'certificate expired' >&2; echo 'Status: OFF'; exit 2");
+        let status = chatty.expect("valid").status(&node("n1")).await;
+        assert_eq!(status.expect("it says off"), Power::Off);
+        let brief = agent("exit 2").expect("valid");
+        assert_eq!(brief.status(&node("n1")).await.expect("an answer"), Power::Off);
+    });
+}
+
+#[test]
+fn what_only_holds_others_back_fences_nothing() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("fence_heuristics_ping");
+        executable(&path, "#!/bin/sh\nexit 0\n");
+        let agent = FenceCommand::builder("ping", path).build().expect("valid");
+        for action in [FenceAction::Off, FenceAction::Reboot] {
+            let error = agent.perform(&node("n1"), action).await.expect_err("it cannot");
+            assert_eq!(error.effect(), Effect::None, "{error}");
+            assert!(error.to_string().contains("fences nothing"), "{error}");
+        }
     });
 }
 

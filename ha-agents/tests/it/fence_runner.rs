@@ -314,6 +314,34 @@ fn same_requests_are_one_and_others_for_the_node_wait() {
 }
 
 #[test]
+fn an_off_of_before_is_none_for_who_asks_later() {
+    let off = |id| Input::Submit(request(id, FenceAction::Off));
+    let topology = Topology::builder().device("pdu", DeviceRules::new());
+    let mut scene = Scene::new(topology, [("pdu", Works)]);
+    scene.give(off(1));
+    scene.give(Input::Submit(request(2, FenceAction::On)));
+    // Were it the first one's, the node would be on when it ends.
+    scene.give(off(3));
+    scene.run();
+    let asked = ["0 pdu off", "0.5 pdu status", "1 pdu on", "1.5 pdu off", "2 pdu status"];
+    assert_eq!(scene.log, asked);
+    assert_eq!(scene.ended[2].requests, [OpId::new(3)]);
+
+    let topology = two_levels();
+    let mut scene = Scene::new(topology, [("board", Fails), ("left", Works), ("right", Works)]);
+    scene.give(off(1));
+    // The left supply is known to be off, and the right one is asked.
+    while !scene.log.iter().any(|line| line.ends_with("right off")) {
+        assert!(!scene.step(), "{:?}", scene.log);
+    }
+    // Meanwhile somebody may have given the left one power again.
+    scene.give(off(2));
+    scene.run();
+    assert_eq!(scene.ended.len(), 2, "{:?}", scene.ended);
+    assert_eq!(scene.log.iter().filter(|line| line.ends_with("left off")).count(), 2);
+}
+
+#[test]
 fn a_cancelled_request_says_whether_it_may_have_happened() {
     let topology = || Topology::builder().device("pdu", DeviceRules::new().delay_base(SECOND));
     let mut scene = Scene::new(topology(), [("pdu", Works)]);

@@ -183,6 +183,39 @@ fn a_board_that_never_switches_is_found_out() {
 }
 
 #[test]
+fn a_task_that_was_accepted_is_not_done() {
+    let chassis = Chassis::new("");
+    let asked = beside(
+        |asked| {
+            let answer = chassis.answer(asked);
+            if answer.contains("204") { empty("202 Accepted") } else { answer }
+        },
+        async |builder| {
+            let agent = builder.build().expect("valid");
+            agent.off(&n1()).await.expect("it is seen to be off");
+            assert_eq!(agent.status(&n1()).await.expect("told"), Power::Off);
+        },
+    );
+    assert!(!resets(&asked).is_empty());
+
+    beside(
+        |asked| match asked.what.as_str() {
+            "GET /redfish/v1/" => json(ROOT),
+            "GET /redfish/v1/Systems" => json(SYSTEMS),
+            "GET /redfish/v1/Systems/1" => json(&system("On", "")),
+            _ => empty("202 Accepted"),
+        },
+        async |builder| {
+            let agent = builder.build().expect("valid");
+            for action in [FenceAction::Off, FenceAction::Reboot] {
+                let error = agent.perform(&n1(), action).await.expect_err("it was never off");
+                assert_eq!(error.effect(), Effect::Unknown, "{error}");
+            }
+        },
+    );
+}
+
+#[test]
 fn what_a_system_allows_is_what_it_is_asked_for() {
     let here = r#", "ResetType@Redfish.AllowableValues": ["ForceOn", "ForceOff", "ForceRestart"]"#;
     let chassis = Chassis::new(here);

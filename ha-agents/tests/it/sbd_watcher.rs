@@ -282,3 +282,26 @@ fn a_node_that_was_fenced_starts_as_it_is_told_to() {
     node.run(Instant::from_secs(10));
     assert!(node.said(&Output::Ended(Ended::Fenced(old))) && !node.said(&Output::Arm));
 }
+
+#[test]
+fn an_order_of_before_the_start_is_not_obeyed_on_a_disk_that_comes_later() {
+    let old = order(Message::Off);
+    let mut node = Node::new(config(3));
+    node.mails = vec![vec![(Instant::ZERO, old.clone())]; 3];
+    // The node that was switched off is on again, and one of its three disks is late.
+    node.lag[2] = vec![(Instant::ZERO, None), (Instant::from_secs(4), Some(Duration::ZERO))];
+    for disk in 0..2 {
+        node.mails[disk].push((Instant::from_millis(1), Mail::NONE));
+    }
+    node.run(Instant::from_secs(8));
+    assert!(node.said(&Output::Arm), "{:?}", node.told);
+    assert!(!node.said(&Output::Obey(old.clone())), "fenced twice for one order");
+    assert!(node.said(&Output::Write { disk: 2, old: old.clone(), new: Mail::NONE }));
+
+    let mut another = order(Message::Off);
+    another.token = 10;
+    node.mails[2].push((Instant::from_secs(9), another.clone()));
+    node.mails[1].push((Instant::from_secs(9), another.clone()));
+    node.run(Instant::from_secs(20));
+    assert!(node.said(&Output::Obey(another)), "a new order is obeyed: {:?}", node.told);
+}

@@ -146,6 +146,20 @@ fn a_node_that_says_yes_and_stays_is_found_out() {
 }
 
 #[test]
+fn a_node_that_answers_with_an_error_is_not_gone() {
+    block_on(async {
+        let Some(node) = Node::start().await else { return };
+        let boot_id = node.path("boot_id").display().to_string();
+        let agent = node.agent().timeout(Duration::from_secs(3));
+        // From now on its boot id cannot be read; but it runs, and says so.
+        let agent = agent.off_command(format!("rm {boot_id}")).build().expect("valid");
+        let error = agent.off(&n1()).await.expect_err("it still answers");
+        assert!(matches!(error, FenceError::NoAnswer { .. }), "{error}");
+        assert_eq!(error.effect(), Effect::Unknown, "{error}");
+    });
+}
+
+#[test]
 fn who_is_not_known_is_not_asked() {
     block_on(async {
         let Some(node) = Node::start().await else { return };

@@ -146,6 +146,18 @@ fn a_reboot_is_asked_of_the_kernel() {
 }
 
 #[test]
+fn a_guardian_that_could_not_reboot_is_not_armed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut guardian = Guardian::new(SECOND, GuardianAction::Reboot(dir.path().join("no/sysrq")));
+    for argument in ["--exact", "watchdog::the_guarded_program", "--nocapture"] {
+        guardian = guardian.argument(argument);
+    }
+    let error = guardian.arm().expect_err("nobody may write there");
+    let cause = std::error::Error::source(&error).expect("the kernel's").to_string();
+    assert!(cause.contains("No such file"), "{error}: {cause}");
+}
+
+#[test]
 fn a_program_whose_guardian_was_killed_hears_of_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut program = start("orphan", dir.path());

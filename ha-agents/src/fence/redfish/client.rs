@@ -49,7 +49,8 @@ impl ClientError {
         match self {
             Self::Connect(_) | Self::Lost(..) => true,
             Self::Refused { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+                let passing = [StatusCode::ACCEPTED, StatusCode::TOO_MANY_REQUESTS];
+                status.is_server_error() || passing.contains(status)
             }
             Self::Login | Self::Nonsense(..) => false,
         }
@@ -138,7 +139,13 @@ impl<'a> Client<'a> {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<(), ClientError> {
-        self.ask(Method::POST, path, Some(body), true).await.map(|_| ())
+        let answer = self.ask(Method::POST, path, Some(body), true).await?;
+        if answer.status == StatusCode::ACCEPTED {
+            // DSP0266: a task, which may still fail.
+            let (path, words) = (path.to_owned(), "accepted, but not done yet".to_owned());
+            return Err(ClientError::Refused { path, status: answer.status, words });
+        }
+        Ok(())
     }
 
     /// A request; as somebody who is known, or as anybody.

@@ -130,10 +130,13 @@ impl Runner {
     fn submit(&mut self, request: Request, out: &mut Vec<Output>) {
         let known = self.jobs.values().any(|job| job.requests.contains(&request.id));
         let room = self.jobs.len() < Self::MAX_JOBS;
-        let same = self.jobs.values_mut().find(|job| {
+        // Only the node's last job: one behind it might undo it. And none in which a device has
+        // answered already: that off was before this request.
+        let last = self.jobs.values_mut().rev().find(|job| job.request.node == request.node);
+        let same = last.filter(|job| {
             let other = &job.request;
-            (&other.node, other.action, other.unfence)
-                == (&request.node, request.action, request.unfence)
+            (other.action, other.unfence) == (request.action, request.unfence)
+                && (!request.action.fences() || job.evidence.is_empty())
         });
         match same {
             _ if known => out.push(Output::Refused(request.id)),

@@ -225,7 +225,13 @@ const SHORTEST_POLL: Duration = Duration::from_millis(100);
 
 async fn write(disk: Arc<SbdDisk>, node: NodeName, mail: Mail) -> Result<Written, SbdError> {
     let times = disk.header().await?.times;
-    disk.write(&node, mail).await?;
+    disk.write(&node, mail.clone()).await?;
+    // What a watcher or another sender wrote at this very moment may have wiped it out.
+    let stands = disk.read(&node).await?;
+    if stands != mail && !stands.message.fences() {
+        let source = std::io::Error::other("another message has taken its place; send it again");
+        return Err(SbdError::Io { disk: disk.name(), source });
+    }
     Ok(Written { disk, wait: times.message_wait, poll: times.loop_interval })
 }
 

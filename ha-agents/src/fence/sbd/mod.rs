@@ -11,7 +11,9 @@
 //! Why n2 is harmless after the message wait: either its watcher reads the message, or it cannot
 //! read the disks, does not feed its watchdog any more, and is reset by that. A message goes to
 //! more than half of the disks, and the watchdog is fed only while at least half of them answer
-//! (two of three, one of two): so every fed node sees every message.
+//! (two of three, one of two): so every fed node sees every message. But a slot has room for one:
+//! a message that is written within a moment of another may be lost, as with `sbd`; an order is
+//! read again after it is written, which leaves a narrow gap.
 //!
 //! A disk begins with a header: version 2, 255 slots, sector size, times, UUID. Each slot is a
 //! sector with the node's name and one with its message and the sender.

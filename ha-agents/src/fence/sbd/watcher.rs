@@ -8,6 +8,9 @@ use ha_core::time::Instant;
 use super::layout::{Mail, Message};
 use crate::watchdog::Timing;
 
+/// How many different orders of before the start are remembered: one a disk, and more.
+const MAX_CLEARED: usize = 8;
+
 /// Whether a node that was fenced may start (`-S` of sbd, `SBD_STARTMODE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the two modes of sbd")]
@@ -208,6 +211,8 @@ pub struct Watcher {
     poll_at: Instant,
     feed_at: Instant,
     disks: Vec<Disk>,
+    /// The orders that were found, and cleared, at the start.
+    cleared: Vec<Mail>,
     healthy_until: Option<Instant>,
 }
 
@@ -223,6 +228,7 @@ impl Watcher {
             poll_at: now,
             feed_at: now,
             disks,
+            cleared: Vec::new(),
             healthy_until: None,
         }
     }
@@ -250,6 +256,7 @@ impl Watcher {
     fn read(&mut self, at: usize, mail: Mail, out: &mut Vec<Output>) {
         let Some(disk) = self.disks.get_mut(at) else { return };
         // An answer that was not asked for tells nothing about when it was true.
+        let is_first = disk.good.is_none();
         disk.good = disk.asked.take().max(disk.good);
         let own = mail.from.eq_ignore_ascii_case(self.config.node.as_str()) && mail.token != 0;
         match (&self.state, mail.message) {
@@ -257,6 +264,9 @@ impl Watcher {
                 if self.config.start == StartMode::Clean {
                     self.end(Ended::Fenced(mail), out);
                     return;
+                }
+                if self.cleared.len() < MAX_CLEARED && !self.cleared.contains(&mail) {
+                    self.cleared.push(mail.clone());
                 }
                 out.push(clear(at, mail));
             }
@@ -269,6 +279,16 @@ impl Watcher {
             (State::Watching { .. }, Message::Exit) => {
                 self.end(Ended::Exit, out);
                 return;
+            }
+            // The very order that was cleared at the start, on a disk that answers later: it was
+            // carried out. One of ours has a token of its own; one without is the same only on
+            // what is read for the first time.
+            (State::Watching { .. }, message)
+                if message.fences()
+                    && self.cleared.contains(&mail)
+                    && (mail.token != 0 || is_first) =>
+            {
+                out.push(clear(at, mail));
             }
             // With a token and under our own name it is an acknowledgement, from before a start.
             (State::Watching { fed }, message) if message.fences() && !own => {
