@@ -106,6 +106,25 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     }
 }
 
+/// Kills who is alive in the group of that session; how many these were, `None` if that is unseen.
+pub(crate) async fn kill_home(home: (i32, i32)) -> Option<usize> {
+    let kill = move || {
+        let is_of = |stat: &Stat| stat.is_alive() && (stat.group, stat.session) == home;
+        let all = all()?.into_iter().filter(|(_, stat)| is_of(stat));
+        let living: Vec<i32> = all.map(|(pid, _)| pid).collect();
+        for pid in &living {
+            let fd = Pid::from_raw(*pid).and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok());
+            // Looked at again with the descriptor open: the number cannot have gone to a stranger.
+            if let Some(fd) = fd.filter(|_| stat(*pid).is_some_and(|(stat, _)| is_of(&stat))) {
+                // An error means that it has ended.
+                let _ended = pidfd_send_signal(&fd, Signal::KILL);
+            }
+        }
+        Some(living.len())
+    };
+    aside(kill).await.flatten()
+}
+
 struct Member {
     pid: i32,
     stat: Stat,

@@ -68,7 +68,12 @@ impl Group {
         let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let leader = id.ok_or_else(|| io::Error::other("a new child without a process id"))?;
-        let exit = Arc::new(Readiness::new(pidfd_open(leader, PidfdFlags::NONBLOCK)?)?);
+        let exit = pidfd_open(leader, PidfdFlags::NONBLOCK).map_err(io::Error::from);
+        // One that cannot be watched must not run on unknown.
+        let exit = exit.and_then(Readiness::new).inspect_err(|_| {
+            let _gone = kill_process_group(leader, Signal::KILL);
+        });
+        let exit = Arc::new(exit?);
         Ok(Self { child, leader, exit, reaped: false, warden: None, lasts: false })
     }
 
@@ -135,11 +140,25 @@ impl Group {
         if !self.reaped {
             self.signal(Signal::TERM);
             tokio::select! { biased;
-                ended = self.exited() => ended?,
+                ended = self.all_ended() => ended?,
                 late = pause(grace) => late?,
             }
         }
         self.reap().await
+    }
+
+    /// Waits until the leader has ended and nobody of its group is seen alive: the time to end is
+    /// for all.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn all_ended(&self) -> io::Result<()> {
+        self.exited().await?;
+        let mut wait = Duration::from_millis(1);
+        while family::lives(self.leader) == Some(true) {
+            pause(wait).await?;
+            wait = (wait * 2).min(LIVING_POLL);
+        }
+        Ok(())
     }
 
     /// Kills what is left of the group, reaps the leader and waits until the others are gone.

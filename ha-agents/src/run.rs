@@ -120,7 +120,7 @@ async fn end(group: &mut Group, family: &Family, grace: Duration) -> io::Result<
     family.signal_strays(Signal::TERM).await;
     group.signal(Signal::TERM);
     tokio::select! { biased;
-        ended = group.exited() => ended?,
+        ended = group.all_ended() => ended?,
         late = pause(grace) => late?,
     }
     family.signal_strays(Signal::KILL).await;

@@ -190,7 +190,15 @@ impl From<OpResult> for Answer {
     fn from(result: OpResult) -> Self {
         match result {
             Ok(report) => Self::Report(report),
-            Err(error) => Self::NoAnswer { effect: error.effect(), reason: error.to_string() },
+            Err(error) => {
+                let mut reason = error.to_string();
+                let mut cause = std::error::Error::source(&error);
+                while let Some(why) = cause {
+                    reason = format!("{reason}: {why}");
+                    cause = why.source();
+                }
+                Self::NoAnswer { effect: error.effect(), reason }
+            }
         }
     }
 }

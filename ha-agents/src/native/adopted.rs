@@ -28,6 +28,8 @@ pub(super) struct Adopted {
     pid: Pid,
     exit: Arc<Readiness>,
     mark: String,
+    /// Its process group and session, where these are its own.
+    home: Option<(i32, i32)>,
 }
 
 impl Adopted {
@@ -38,12 +40,16 @@ impl Adopted {
         let pid = read(file)?;
         // Opened before it is looked at: the number cannot go to a stranger after that.
         let exit = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
-        let mark = format!("{MARK}={}", file.display());
+        let mark = mark(file);
         let (stat, _) = family::stat(pid.as_raw_nonzero().get())?;
         if !stat.is_alive() || !is_it(pid, &mark, program) {
             return None;
         }
-        Some(Self { pid, exit: Arc::new(Readiness::new(exit).ok()?), mark })
+        // Led by it, or by one that has gone to make it a daemon; others share theirs with strangers.
+        let is_own = stat.group == pid.as_raw_nonzero().get() || family::stat(stat.group).is_none();
+        let own = rustix::process::getpgrp().as_raw_nonzero().get();
+        let home = (is_own && stat.group != own).then_some((stat.group, stat.session));
+        Some(Self { pid, exit: Arc::new(Readiness::new(exit).ok()?), mark, home })
     }
 
     pub(super) fn exit(&self) -> Arc<Readiness> {
@@ -72,24 +78,47 @@ impl Adopted {
     pub(super) async fn bury(&self) -> io::Result<()> {
         self.signal(Signal::KILL);
         has_ended(&self.exit).await?;
-        let family = Family { leader: 0, mark: self.mark.clone(), all_sessions: true };
+        // Some overwrite their environment, and with it the mark; they are known by their group.
+        let Some(home) = self.home else { return end_marked(&self.mark).await };
         for _ in 0..LOOKS {
-            if family.signal_strays(Signal::KILL).await == Some(0) {
-                return Ok(());
+            if family::kill_home(home).await == Some(0) {
+                return end_marked(&self.mark).await;
             }
             pause(LOOK).await?;
         }
-        let why = format!(
-            "cannot end all that process {} has started: some are still alive; look what they wait for",
-            self.pid.as_raw_nonzero()
-        );
-        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        Err(still_alive(&self.mark))
     }
 
     fn signal(&self, signal: Signal) {
         // An error means that it has ended.
         let _ended = pidfd_send_signal(&*self.exit, signal);
     }
+}
+
+/// The mark of all that a process with this pidfile has started.
+pub(super) fn mark(file: &Path) -> String {
+    format!("{MARK}={}", file.display())
+}
+
+/// Kills all that have the mark.
+///
+/// It fails with `TimedOut` while one of them is seen alive after 2 s.
+pub(super) async fn end_marked(mark: &str) -> io::Result<()> {
+    let family = Family { leader: 0, mark: mark.to_owned(), all_sessions: true };
+    for _ in 0..LOOKS {
+        if family.signal_strays(Signal::KILL).await == Some(0) {
+            return Ok(());
+        }
+        pause(LOOK).await?;
+    }
+    Err(still_alive(mark))
+}
+
+fn still_alive(mark: &str) -> io::Error {
+    let why = format!(
+        "cannot end all that was started with {mark}: some are still alive; look what they wait for"
+    );
+    io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
 /// Writes the number so that no reader sees half of it.
@@ -113,8 +142,11 @@ fn read(file: &Path) -> Option<Pid> {
 fn is_it(pid: Pid, mark: &str, program: &OsStr) -> bool {
     let number = pid.as_raw_nonzero();
     let environment = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
-    if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
-        return true;
+    // One that is marked is that of its own pidfile only, whatever it executes.
+    let prefix = format!("{MARK}=");
+    let mut variables = environment.split(|byte| *byte == 0);
+    if let Some(own) = variables.find(|variable| variable.starts_with(prefix.as_bytes())) {
+        return own == mark.as_bytes();
     }
     let executable = fs::read_link(format!("/proc/{number}/exe")).ok();
     let name = executable.as_deref().and_then(Path::file_name);

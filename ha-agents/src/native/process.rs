@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ha_core::driver::pause;
+use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
@@ -264,8 +265,11 @@ impl Process {
                     let _not_there = std::fs::remove_file(path);
                 }
                 let group = Group::spawn_lasting(&mut command)?;
-                if !*daemon {
-                    adopted::write(path, group.leader())?;
+                if !*daemon && let Err(error) = adopted::write(path, group.leader()) {
+                    // Nobody would find it again.
+                    group.signal(Signal::KILL);
+                    let why = format!("cannot write its pidfile {}: {error}", path.display());
+                    return Err(io::Error::other(why));
                 }
                 group
             }
@@ -281,15 +285,16 @@ impl Process {
 
     /// Looks for a process that an earlier life has left, if none is known.
     fn look_around(&self, running: &mut Option<Held>) {
-        if running.is_none()
-            && let Some(held) = self.find()
-        {
+        // A start whose time was up may have left one in the background.
+        let in_place = running.as_ref().is_some_and(|held| !self.is_daemon() || held.is_adopted());
+        if !in_place && let Some(held) = self.find() {
             self.life.began(held.exit());
             *running = Some(held);
         }
     }
 
     async fn bring_up(&self, context: &OpContext, running: &mut Option<Held>) -> OpResult {
+        self.look_around(running);
         if running.as_ref().is_some_and(Held::has_exited)
             && let Err(report) = self.bury(running).await
         {
@@ -298,7 +303,7 @@ impl Process {
         if running.is_none() {
             match self.begin(context) {
                 Ok(held) => {
-                    if !self.is_daemon() {
+                    if !self.is_daemon() || held.is_adopted() {
                         self.life.began(held.exit());
                     }
                     *running = Some(held);
@@ -375,7 +380,11 @@ impl Process {
             return Ok(String::new());
         };
         self.life.fell();
-        match held.reap().await {
+        let reaped = match held.reap().await {
+            Ok(status) => self.end_background().await.map(|()| status),
+            Err(error) => Err(error),
+        };
+        match reaped {
             Ok(status) => {
                 *running = None;
                 Ok(format!("the process ended: {status}{}", self.last_words()))
@@ -384,6 +393,15 @@ impl Process {
                 let reason = format!("the process ended, but not its group: {error}");
                 Err(Report::new(Outcome::GenericError, reason))
             }
+        }
+    }
+
+    /// Kills what a program that goes to the background has left there: also one that its pidfile
+    /// does not name yet.
+    async fn end_background(&self) -> io::Result<()> {
+        match self.pidfile.as_ref().filter(|pidfile| pidfile.daemon) {
+            Some(pidfile) => adopted::end_marked(&adopted::mark(&pidfile.path)).await,
+            None => Ok(()),
         }
     }
 
@@ -426,7 +444,7 @@ fn refusal(error: &io::Error) -> Report {
     } else {
         Outcome::GenericError
     };
-    Report::new(outcome, format!("cannot execute it: {error}"))
+    Report::new(outcome, format!("cannot start it: {error}"))
 }
 
 #[async_trait]
@@ -448,8 +466,12 @@ impl ResourceAgent for Process {
             };
             self.life.is_stopped();
             let grace = self.stop_grace.min(context.timeout / 2);
-            match held.end(grace).await {
-                Ok(_) => {
+            let ended = match held.end(grace).await {
+                Ok(_) => self.end_background().await,
+                Err(error) => Err(error),
+            };
+            match ended {
+                Ok(()) => {
                     if let Some(pidfile) = &self.pidfile {
                         // A daemon may have removed it itself.
                         let _not_there = std::fs::remove_file(&pidfile.path);

@@ -278,8 +278,14 @@ fn hundreds_that_have_left_the_group_are_found() {
             for i in $(seq 200); do sleep 1000 & done
             echo all > "$1/all"; wait' x "$dir""#;
         let mut rig = Rig::new(body).await;
-        let diagnosis = rig.late(Action::Start, Duration::from_secs(5)).await;
+        let mut diagnosis = rig.late(Action::Start, Duration::from_secs(5)).await;
         assert!(rig.file("all").exists(), "the machine was too slow to start them");
+        // A look at the processes is given up after a second, on a machine that is busy with others.
+        for _ in 0..4 {
+            if diagnosis.processes.is_empty() {
+                diagnosis = rig.late(Action::Start, Duration::from_secs(5)).await;
+            }
+        }
         assert!(diagnosis.processes.len() == 32 && diagnosis.more >= 160, "{}", diagnosis.more);
         rig.end_well().await;
     });

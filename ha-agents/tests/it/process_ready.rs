@@ -229,6 +229,116 @@ fn a_program_that_goes_to_the_background_is_adopted_and_stopped() {
     });
 }
 
+#[test]
+fn a_start_that_cannot_note_its_process_leaves_none() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("no/such/folder/pid");
+        let agent = Process::new("sleep").arg("1000").pidfile(&file);
+        let report = agent.start(&context()).await.expect("an answer");
+        assert_eq!(report.outcome, Outcome::GenericError);
+        assert!(report.reason.contains("cannot write its pidfile"), "{}", report.reason);
+        while !marked(&file).is_empty() {
+            pause(Duration::from_millis(2)).await.expect("a timer");
+        }
+    });
+}
+
+#[test]
+fn what_goes_to_the_background_too_late_is_stopped_all_the_same() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("pid");
+        let program = dir.path().join("daemon");
+        let script = r#"#!/bin/sh
+            (setsid sh -c 'while ! [ -e "$0.go" ]; do sleep 0.01; done; echo $$ > "$0.new"
+                mv "$0.new" "$0"; exec sleep 1000' "$1" </dev/null >/dev/null 2>&1 &)
+            exit 0"#;
+        executable(&program, script);
+        let agent = Process::new(&program).arg(&file).daemon(&file);
+        let short = context().timeout(Duration::from_millis(300));
+        agent.start(&short).await.expect_err("it has written no pidfile");
+        assert!(!marked(&file).is_empty(), "it is on its way");
+        let report = agent.stop(&context()).await.expect("an answer");
+        assert_eq!(report, Report::success());
+        assert_eq!(marked(&file), [""; 0], "it would be running soon");
+
+        agent.start(&short).await.expect_err("it has written no pidfile");
+        std::fs::write(dir.path().join("pid.go"), "").expect("written");
+        let id = line_in(&file).await;
+        let report = agent.monitor(&context(), Check::STARTED).await.expect("an answer");
+        assert_eq!(report, Report::success(), "it came up after its time");
+        agent.stop(&context()).await.expect("an answer");
+        assert!(!runs(&id));
+    });
+}
+
+#[test]
+fn a_process_of_another_pidfile_is_a_stranger_though_it_runs_the_same_program() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, stale) = (dir.path().join("pid"), dir.path().join("stale"));
+        let agent = Process::new("sleep").arg("1000").pidfile(&file);
+        agent.start(&context()).await.expect("an answer");
+        std::fs::copy(&file, &stale).expect("copied");
+        let other = Process::new("sleep").arg("1000").pidfile(&stale);
+        let probe = other.monitor(&context(), Check::PROBE).await.expect("an answer");
+        assert_eq!(probe.outcome, Outcome::NotRunning);
+        assert_eq!(other.stop(&context()).await.expect("an answer"), Report::success());
+        let report = agent.monitor(&context(), Check::STARTED).await.expect("an answer");
+        assert_eq!(report, Report::success(), "its neighbour's stop has ended it");
+        agent.stop(&context()).await.expect("an answer");
+    });
+}
+
+#[test]
+fn children_of_an_adopted_process_that_lost_the_mark_are_ended_too() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, child) = (dir.path().join("pid"), dir.path().join("child"));
+        let make = || {
+            let script = "env -i sleep 1000 & echo $! > $CHILD; wait";
+            sh(script).env("CHILD", &child).pidfile(&file)
+        };
+        let first = make();
+        first.start(&context()).await.expect("an answer");
+        let id = line_in(&child).await;
+        drop(first);
+        assert_eq!(make().stop(&context()).await.expect("an answer"), Report::success());
+        assert!(!runs(&id), "left something behind");
+    });
+}
+
+#[test]
+fn children_have_the_same_time_to_end_as_their_parent() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ready, saved) = (dir.path().join("ready"), dir.path().join("saved"));
+        let script = "(trap 'sleep 0.3; echo all > $SAVED; exit' TERM; echo > $READY; \
+                       while :; do sleep 0.01; done) & trap exit TERM; while :; do sleep 0.01; done";
+        let agent = sh(script).env("SAVED", &saved).env("READY", &ready);
+        agent.start(&context()).await.expect("an answer");
+        while !ready.exists() {
+            pause(Duration::from_millis(2)).await.expect("a timer");
+        }
+        assert_eq!(agent.stop(&context()).await.expect("an answer"), Report::success());
+        let kept = std::fs::read_to_string(&saved).expect("its child had time to save its work");
+        assert_eq!(kept, "all\n");
+    });
+}
+
+/// The ids of the processes that were started for this pidfile.
+fn marked(file: &Path) -> Vec<String> {
+    let mark = format!("HA_PIDFILE={}", file.display());
+    let has_it = |id: &String| {
+        let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    let entries = std::fs::read_dir("/proc").expect("read").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.parse::<u32>().is_ok()).filter(has_it).collect()
+}
+
 fn number(file: &Path) -> String {
     std::fs::read_to_string(file).expect("a pidfile").trim().to_owned()
 }
