@@ -35,6 +35,7 @@ use ha_core::time::{BootClock, Clock, Instant};
 use ha_examples::cli::{self, USAGE};
 use ha_examples::json::JsonLines;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use config::Config;
 use service::{Service, State};
@@ -97,7 +98,7 @@ async fn agents(config: &Config) -> Result<Agents, Failure> {
 /// The services with the executor that runs them.
 struct Supervisor {
     executor: executor::Service,
-    results: tokio::sync::mpsc::Receiver<Output>,
+    results: mpsc::Receiver<Output>,
     handle: ExecutorHandle,
     services: BTreeMap<ResourceName, Service>,
     lines: JsonLines,
@@ -123,7 +124,18 @@ impl Supervisor {
     async fn run(mut self) -> Result<(), Failure> {
         let executor = self.executor;
         let (mut results, alarm) = (self.results, Alarm::new()?);
+        // Results must be read while orders wait for room.
+        let (orders, mut given) = mpsc::unbounded_channel::<Order>();
+        let giver = self.handle.clone();
+        let giving = tokio::spawn(async move {
+            while let Some(order) = given.recv().await {
+                if giver.submit(order).await.is_err() {
+                    return;
+                }
+            }
+        });
         let mut crew = Crew {
+            orders,
             handle: self.handle,
             services: std::mem::take(&mut self.services),
             lines: self.lines,
@@ -131,7 +143,7 @@ impl Supervisor {
         };
         let task = executor.spawn();
         crew.lines.write(&Line::Ready { services: crew.services.len() });
-        crew.each(self.clock.now(), |service, _| service.begin()).await?;
+        crew.each(self.clock.now(), |service, _| service.begin())?;
         let mut stop = std::pin::pin!(cli::asked_to_stop());
         let mut ending = false;
         while !(ending && crew.services.values().all(Service::is_down)) {
@@ -139,20 +151,21 @@ impl Supervisor {
                 signal = &mut stop, if !ending => {
                     ending = true;
                     crew.lines.write(&Line::Stopping { signal: signal? });
-                    crew.each(self.clock.now(), |service, _| service.end()).await?;
+                    crew.each(self.clock.now(), |service, _| service.end())?;
                 }
                 result = results.recv() => {
                     let result = result.ok_or("the executor has ended")?;
-                    crew.take(self.clock.now(), &result).await?;
+                    crew.take(self.clock.now(), &result)?;
                 }
                 late = alarm.until(crew.deadline()) => {
                     late?;
-                    crew.each(self.clock.now(), Service::tick).await?;
+                    crew.each(self.clock.now(), Service::tick)?;
                 }
             }
         }
         let stats = crew.handle.look(executor::Executor::stats).await?;
         task.stop().await??;
+        giving.abort();
         crew.lines.write(&Line::Stopped { runs: stats.runs, failed: stats.failed });
         crew.lines.finish();
         let stuck = crew.services.values().filter(|service| service.state() == State::Blocked);
@@ -167,6 +180,7 @@ impl Supervisor {
 
 /// The services, and how they are spoken to.
 struct Crew {
+    orders: mpsc::UnboundedSender<Order>,
     handle: ExecutorHandle,
     services: BTreeMap<ResourceName, Service>,
     lines: JsonLines,
@@ -175,19 +189,19 @@ struct Crew {
 
 impl Crew {
     /// Does something with each service, and what comes of it.
-    async fn each(
+    fn each(
         &mut self,
         now: Instant,
         mut work: impl FnMut(&mut Service, Instant),
     ) -> Result<(), Failure> {
         for service in self.services.values_mut() {
             work(service, now);
-            follow(service, &self.handle, &self.lines, &mut self.ops).await?;
+            follow(service, &self.orders, &self.lines, &mut self.ops)?;
         }
         Ok(())
     }
 
-    async fn take(&mut self, now: Instant, result: &Output) -> Result<(), Failure> {
+    fn take(&mut self, now: Instant, result: &Output) -> Result<(), Failure> {
         let resource = match result {
             Output::Died { resource, .. }
             | Output::Ended { resource, .. }
@@ -197,7 +211,7 @@ impl Crew {
         };
         let Some(service) = self.services.get_mut(resource) else { return Ok(()) };
         service.take(now, result);
-        follow(service, &self.handle, &self.lines, &mut self.ops).await
+        follow(service, &self.orders, &self.lines, &mut self.ops)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -206,9 +220,9 @@ impl Crew {
 }
 
 /// Gives the service's order, and tells its new state.
-async fn follow(
+fn follow(
     service: &mut Service,
-    handle: &ExecutorHandle,
+    orders: &mpsc::UnboundedSender<Order>,
     lines: &JsonLines,
     ops: &mut u64,
 ) -> Result<(), Failure> {
@@ -219,7 +233,7 @@ async fn follow(
     while let Some(action) = service.wants() {
         *ops += 1;
         let context = service.context(action, *ops);
-        handle.submit(Order { term: None, action, context }).await?;
+        orders.send(Order { term: None, action, context })?;
     }
     Ok(())
 }
