@@ -152,7 +152,10 @@ fn a_guardian_that_could_not_reboot_is_not_armed() {
     for argument in ["--exact", "watchdog::the_guarded_program", "--nocapture"] {
         guardian = guardian.argument(argument);
     }
-    let error = guardian.arm().expect_err("nobody may write there");
+    let armed = guardian.arm();
+    // Else it would end this program.
+    guardian.disarm().expect("it lets go");
+    let error = armed.expect_err("nobody may write there");
     let cause = std::error::Error::source(&error).expect("the kernel's").to_string();
     assert!(cause.contains("No such file"), "{error}: {cause}");
 }
