@@ -44,9 +44,12 @@ pub(super) fn quorum(file: &mut Section<'_>, fenced: bool) -> Option<VoteRules> 
 }
 
 pub(super) fn fencing(file: &mut Section<'_>, everyone: &[NodeName]) -> Option<Fencing> {
-    let section = file.section("fencing")?;
+    let mut section = file.section("fencing")?;
     let problems = section.problems();
     let mut fencing = Fencing::default();
+    fencing.action = section.read("action", "reboot or off", word).unwrap_or_default();
+    fencing.timeout = section.read("timeout", SPAN, span_of);
+    fencing.levels = section.map("levels", LEVELS, levels);
     // A device's name is only a label: it keeps the rules of names, so that paths can be read.
     for (name, path, value) in section.entries::<ResourceName>() {
         if let Some(section) = Section::of(path, value, problems) {
@@ -54,6 +57,19 @@ pub(super) fn fencing(file: &mut Section<'_>, everyone: &[NodeName]) -> Option<F
         }
     }
     Some(fencing)
+}
+
+/// What the levels of a node may be.
+const LEVELS: &str = "a list of levels, each the name of a device or a list of such, in the order \
+                      in which they are tried: [\"board\", [\"pdu-a\", \"pdu-b\"]]";
+
+fn levels(value: &Value) -> Option<Vec<Vec<String>>> {
+    let level = |level: &Value| match level {
+        Value::String(device) => Some(vec![device.clone()]),
+        Value::Array(devices) => devices.iter().map(text).collect(),
+        _ => None,
+    };
+    value.as_array()?.iter().map(level).collect()
 }
 
 fn device(mut section: Section<'_>, everyone: &[NodeName]) -> FenceDevice {
@@ -64,6 +80,7 @@ fn device(mut section: Section<'_>, everyone: &[NodeName]) -> FenceDevice {
     let plugs = "what the device calls the node, on one line";
     device.plugs = section.map("plugs", plugs, |value| parameter(value).filter(one_line));
     device.timeout = section.read("timeout", SPAN, span_of);
+    device.attempts = section.read("attempts", "1 to 10", number);
     let allowed = "text of one line, a whole number, true or false";
     let parameters: BTreeMap<Text, String> =
         section.map("parameters", allowed, |value| parameter(value).filter(one_line));

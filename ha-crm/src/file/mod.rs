@@ -25,7 +25,8 @@
 //! | `quorum` | `"majority"`, or `{ two_node, wait_for_all, tie_breaker }` | majority with fencing |
 //! | `self_fence` | `"none"` or `"reboot"`: what a node does that could not stop in time | none |
 //! | `[timing]` | `interval`, `dead_after`, `stop_within`, `fence_delay`, `startup_wait` | see [`Timing`] |
-//! | `[fencing.NAME]` | `agent`, `nodes`, `plugs`, `timeout`, `parameters` | all nodes but witnesses, 60 s |
+//! | `[fencing.NAME]` | `agent`, `nodes`, `plugs`, `timeout`, `attempts`, `parameters` | all nodes but witnesses, 60 s, 2 |
+//! | `[fencing]` | `action`, `timeout`, `levels`, as [`Fencing`](crate::model::Fencing) | reboot; one device that succeeds is enough |
 //! | `[resources.NAME]` | as [`RawResource`](crate::model::RawResource), and `monitor`, `timeout` | at-most-one, monitored every 10 s |
 //! | `[groups.NAME]` | as [`Group`](crate::model::Group) | |
 //! | `[constraints]` | lists of `locations`, `colocations`, `orders`, as [`Constraints`](crate::model::Constraints) | |
@@ -33,7 +34,8 @@
 //!
 //! The port of a node is UDP for the membership and TCP for the store and the managers. `monitor`
 //! is the interval of a recurring monitor, `"0s"` or false for none; `timeout` is for every
-//! operation that is not in `operations`. Parameters are text, whole numbers or true and false.
+//! operation that is not in `operations`. Levels are `{ n1 = ["board", ["pdu-a", "pdu-b"]] }`: the
+//! board, and if that fails both power supplies. Parameters are text, whole numbers or true and false.
 //! Relative paths start at the folder of the file.
 
 mod cluster;

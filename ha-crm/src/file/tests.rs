@@ -2,7 +2,7 @@ use ha_core::guarantee::Guarantee;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{OperationName, Score};
+use crate::model::{FenceMethod, OperationName, Score};
 
 const TEN_LINES: &str = r#"name = "n1"
 key = "/etc/ha/key"
@@ -34,6 +34,13 @@ agent = "fence_apc"
 nodes = ["n1", "n2"]
 plugs = { n1 = 3, n2 = "4" }
 timeout = "30s"
+attempts = 3
+[fencing.board]
+agent = "fence_ipmilan"
+[fencing]
+action = "off"
+timeout = "10min"
+levels = { n1 = ["board", ["pdu"]] }
 [resources.fs]
 agent = "ocf:heartbeat:Filesystem"
 monitor = "20s"
@@ -114,7 +121,13 @@ fn everything_that_a_file_can_say_is_heard() {
     assert_eq!(file.timing.fence_delay, Duration::from_secs(2));
     let pdu = &file.cluster.fencing().expect("given").devices["pdu"];
     assert_eq!(pdu.plugs.values().collect::<Vec<_>>(), ["3", "4"]);
-    assert_eq!(pdu.timeout, Some(Duration::from_secs(30)));
+    assert_eq!((pdu.timeout, pdu.attempts), (Some(Duration::from_secs(30)), Some(3)));
+    let fencing = file.cluster.fencing().expect("given");
+    assert_eq!(fencing.levels.values().collect::<Vec<_>>(), [&[["board"], ["pdu"]]]);
+    assert_eq!(
+        (fencing.action, fencing.timeout),
+        (FenceMethod::Off, Some(Duration::from_mins(10)))
+    );
     let resource = |name: &str| &file.cluster.resources()[&name.parse().expect("a name")];
     let fs = resource("fs");
     for name in [OperationName::Start, OperationName::Stop, OperationName::Monitor] {
@@ -151,6 +164,9 @@ nodes = { n1 = "10.0.0.1", n2 = "host", n3 = { adress = "10.0.0.1" }, "n 4" = "1
 data = 7
 self_fence = "panic"
 timing = { interval = "1", stop_within = "1ms" }
+[fencing]
+action = "on"
+levels = { n1 = "pdu", n2 = [["nobody"]] }
 [fencing.pdu]
 agent = "fence_apc"
 nodes = "n7"
@@ -174,6 +190,9 @@ orders = 5
         "nodes.n3.address: nothing is not allowed",
         "nodes.n3.adress: this key is not allowed: did you mean `address`?",
         "timing.stop_within: 1ms is not allowed: 10 ms to 1 h",
+        "fencing.action: \"on\" is not allowed: reboot or off",
+        "fencing.levels.n1: \"pdu\" is not allowed: a list of levels",
+        "fencing.levels.n2.1: nobody is not allowed: known devices: pdu",
         "fencing.pdu.nodes: n7 is not allowed: names that stand in `nodes`",
         "fencing.pdu.parameters: action is not allowed",
         "fencing.pdu.parameters.password: a list is not allowed",

@@ -34,7 +34,7 @@ pub enum ManagerEvent {
         node: NodeName,
         /// Whether it is confirmed to be off.
         confirmed: bool,
-        /// What the device said, if it did not confirm.
+        /// By what, and what that is worth; or why not.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
@@ -129,7 +129,9 @@ impl fmt::Display for ManagerEvent {
             Self::Decided { number, actions, .. } => {
                 write!(f, "decides #{number}: {}", actions.join("; "))
             }
-            Self::FenceReported { node, confirmed: true, .. } => write!(f, "{node} is fenced"),
+            Self::FenceReported { node, confirmed: true, reason } => {
+                write!(f, "{node} is fenced: {reason}")
+            }
             Self::FenceReported { node, reason, .. } => {
                 write!(f, "{node} could not be fenced: {reason}")
             }

@@ -17,8 +17,8 @@ use super::request::{Request, RequestId};
 pub enum Input {
     /// The executor has something to say.
     Executed(executor::Output),
-    /// A fence device has answered; an error says why the node is not confirmed to be off.
-    Fenced(OpId, NodeName, Result<(), String>),
+    /// The fencer has answered: by what the node is confirmed to be off, or why it is not.
+    Fenced(OpId, NodeName, Result<String, String>),
     /// A message came from another node's manager, or from this one's.
     Heard(NodeName, Message),
     /// The store's leader, as this node knows it.

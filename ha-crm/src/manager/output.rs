@@ -10,7 +10,7 @@ use super::event::ManagerEvent;
 use super::ledger::Ledger;
 use super::message::Message;
 use super::request::{RequestId, Response};
-use crate::model::FenceDevice;
+use crate::model::Fencing;
 
 /// What a [`Manager`](super::Manager) wants done, or says.
 #[derive(Debug, Clone)]
@@ -32,8 +32,8 @@ pub enum Output {
         op: OpId,
         /// The node.
         node: NodeName,
-        /// The devices that reach it, by name; one that confirms is enough.
-        devices: Vec<(String, FenceDevice)>,
+        /// By which devices.
+        fencing: Box<Fencing>,
     },
     /// This node runs nothing any more, and may go.
     Left,

@@ -8,8 +8,9 @@ use ha_core::config::Problems;
 use ha_core::guarantee::Guarantee;
 use ha_core::id::{NodeName, ResourceName};
 
-use super::config::{Fencing, RawClusterConfig};
+use super::config::RawClusterConfig;
 use super::constraint::OrderKind;
+use super::fencing::Fencing;
 use super::operation::OperationName;
 use super::options::NoQuorumPolicy;
 use super::resource::RawResource;
@@ -57,10 +58,20 @@ fn check_devices(fencing: &Fencing, nodes: &[NodeName], problems: &mut Problems)
             let path = format!("fencing.devices.{name}.plugs");
             problems.add(path, node, "names of nodes that the device can fence");
         }
+        if device.nodes.is_empty() {
+            let path = format!("fencing.devices.{name}.nodes");
+            problems.add(path, "[]", "at least one node that the device can fence");
+        }
         if device.timeout == Some(Duration::ZERO) {
             let allowed = "above 0; leave it out for 60 s";
             problems.add(format!("fencing.devices.{name}.timeout"), "0s", allowed);
         }
+    }
+    for node in fencing.levels.keys().filter(|node| !nodes.contains(*node)) {
+        problems.add("fencing.levels", node, "names that stand in `nodes`");
+    }
+    if let Err(error) = fencing.topology() {
+        problems.absorb(error);
     }
 }
 

@@ -1,7 +1,6 @@
 //! What is wanted, checked: a [`ClusterConfig`] that exists is one that can be kept.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ha_core::config::{ConfigError, Problems};
 use ha_core::id::{NodeName, ResourceName};
@@ -11,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::check;
 use super::constraint::{Constraints, Location, Origin};
+use super::fencing::Fencing;
 use super::group::Group;
 use super::options::ClusterOptions;
 use super::resource::RawResource;
 use super::score::Score;
-use super::span;
 
 /// A cluster's configuration, checked whole; made by [`Cluster::builder`](crate::Cluster::builder)
 /// or from data.
@@ -95,80 +94,6 @@ impl VoteRules {
     #[must_use]
     pub const fn two_node() -> Self {
         Self { two_node: true, wait_for_all: true, tie_breaker: TieBreaker::None }
-    }
-}
-
-/// How nodes are fenced.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Fencing {
-    /// The devices by name.
-    pub devices: BTreeMap<String, FenceDevice>,
-}
-
-impl Fencing {
-    /// One device that reaches these nodes.
-    pub fn device(name: impl Into<String>, device: FenceDevice) -> Self {
-        Self { devices: BTreeMap::from([(name.into(), device)]) }
-    }
-
-    /// Adds a device.
-    #[must_use]
-    pub fn and_device(mut self, name: impl Into<String>, device: FenceDevice) -> Self {
-        self.devices.insert(name.into(), device);
-        self
-    }
-}
-
-/// One fence device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct FenceDevice {
-    /// The fence agent, such as `fence_ipmilan`.
-    pub agent: String,
-    /// The nodes that it can fence.
-    pub nodes: Vec<NodeName>,
-    /// What the device calls a node, where that is not the node's name (Pacemaker's
-    /// `pcmk_host_map`).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub plugs: BTreeMap<NodeName, String>,
-    /// How long an action may take. Above 0. Default: the agent's, 60 s.
-    #[serde(default, with = "span::option", skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Duration>,
-    /// The agent's parameters.
-    #[serde(default)]
-    pub parameters: BTreeMap<String, String>,
-}
-
-impl FenceDevice {
-    /// A device that can fence these nodes.
-    pub fn new(agent: impl Into<String>, nodes: impl IntoIterator<Item = NodeName>) -> Self {
-        let nodes = nodes.into_iter().collect();
-        let (plugs, parameters) = (BTreeMap::new(), BTreeMap::new());
-        Self { agent: agent.into(), nodes, plugs, timeout: None, parameters }
-    }
-
-    /// Sets what the device calls a node. Default: the node's name.
-    #[must_use]
-    pub fn plug(mut self, node: NodeName, plug: impl Into<String>) -> Self {
-        self.plugs.insert(node, plug.into());
-        self
-    }
-
-    /// Sets how long an action may take. Default: the agent's, 60 s.
-    #[must_use]
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Sets a parameter of the agent.
-    #[must_use]
-    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.parameters.insert(name.into(), value.into());
-        self
     }
 }
 

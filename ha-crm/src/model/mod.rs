@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod constraint;
+mod fencing;
 mod group;
 mod operation;
 mod options;
@@ -12,8 +13,9 @@ mod score;
 pub(crate) mod span;
 mod state;
 
-pub use self::config::{ClusterConfig, FenceDevice, Fencing, RawClusterConfig, VoteRules};
+pub use self::config::{ClusterConfig, RawClusterConfig, VoteRules};
 pub use self::constraint::{Colocation, Constraints, Location, Order, OrderKind, Origin};
+pub use self::fencing::{FenceDevice, FenceMethod, Fencing};
 pub use self::group::Group;
 pub use self::operation::{OnFail, Operation, OperationName};
 pub use self::options::{ClusterOptions, NoQuorumPolicy};

@@ -1,5 +1,7 @@
 //! Configurations that load, and those that must not.
 
+use std::time::Duration;
+
 use ha_core::guarantee::Guarantee;
 use ha_crm::Cluster;
 use ha_crm::model::{ClusterConfig, FenceDevice, Fencing, Resource, Score, VoteRules};
@@ -96,8 +98,35 @@ fn the_builder_makes_the_same_checks() {
         .at_most_one(Resource::new(resource(1), "x"))
         .at_least_one(Resource::new(resource(1), "x").location(node(9), Score::ZERO))
         .build()
-        .expect_err("no device for n0, r1 twice");
-    assert_eq!(error.problems().len(), 2, "{error}");
+        .expect_err("a device for nobody, none for n0, r1 twice");
+    assert_eq!(error.problems().len(), 3, "{error}");
+}
+
+#[test]
+fn levels_that_could_not_fence_are_refused_all_at_once() {
+    let device = |nodes: &[usize]| FenceDevice::new("fence_apc", nodes.iter().map(|n| node(*n)));
+    let slow = device(&[0, 1]).timeout(Duration::from_secs(50)).attempts(0);
+    let fencing = Fencing::device("slow", slow)
+        .and_device("other", device(&[1]))
+        .level(&node(0), ["slow", "slow"])
+        .level(&node(0), ["other"])
+        .level(&node(0), ["ghost"])
+        .level(&node(1), [""; 0])
+        .level(&node(7), ["slow"])
+        .timeout(Duration::from_secs(1));
+    let cluster = Cluster::builder().node(node(0)).node(node(1)).fencing(fencing);
+    let error = cluster.build().expect_err("none of it works").to_string();
+    for wanted in [
+        "fencing.devices.slow.attempts: 0 is not allowed: 1 to 10",
+        "fencing.levels.n0.1: slow twice is not allowed",
+        "fencing.levels.n0.2: other is not allowed: devices that reach n0",
+        "fencing.levels.n0.3: ghost is not allowed: known devices: other, slow",
+        "fencing.levels.n1.1: no device is not allowed",
+        "fencing.levels: n7 is not allowed: names that stand in `nodes`",
+        "fencing.timeout: 1s is not allowed: at least",
+    ] {
+        assert!(error.contains(wanted), "{wanted}\n{error}");
+    }
 }
 
 proptest! {

@@ -139,7 +139,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => executed(),
         6 => stored(),
         2 => (op(), 0..3usize, any::<bool>()).prop_map(|(op, index, fine)| {
-            let result = if fine { Ok(()) } else { Err("no".to_owned()) };
+            let result = if fine { Ok("off".to_owned()) } else { Err("no".to_owned()) };
             Input::Fenced(op, node(index), result)
         }),
         2 => request(),

@@ -306,10 +306,8 @@ impl Dc {
         };
         out.push(Output::Event(ManagerEvent::FenceRequested { node: node.clone(), reason }));
         let fencing = self.ledger.as_ref().and_then(|(ledger, _)| ledger.config.fencing());
-        let devices = fencing.into_iter().flat_map(|fencing| &fencing.devices);
-        let devices = devices.filter(|(_, device)| device.nodes.contains(&node));
-        let devices = devices.map(|(name, device)| (name.clone(), device.clone())).collect();
-        out.push(Output::Fence { op, node, devices });
+        let fencing = Box::new(fencing.cloned().unwrap_or_default());
+        out.push(Output::Fence { op, node, fencing });
     }
 
     /// The latest life of a node that is known.
@@ -323,12 +321,12 @@ impl Dc {
         recorded.max(self.life(node))
     }
 
-    /// A fence device has answered; an error says why not, for a person.
+    /// The fencer has answered: by what the node is off, or why that is not sure, for a person.
     pub(in crate::manager) fn fenced(
         &mut self,
         scene: Scene<'_>,
         (op, node): (OpId, NodeName),
-        result: Result<(), String>,
+        result: Result<String, String>,
         out: &mut Vec<Output>,
     ) {
         let Some(fencing) = self.fencing.get_mut(&node).filter(|f| f.op == Some(op)) else {
@@ -337,7 +335,8 @@ impl Dc {
         let life = fencing.life;
         fencing.op = None;
         self.stale = true;
-        let (confirmed, reason) = (result.is_ok(), result.err().unwrap_or_default());
+        let confirmed = result.is_ok();
+        let (Ok(reason) | Err(reason)) = result;
         let event = ManagerEvent::FenceReported { node: node.clone(), confirmed, reason };
         out.push(Output::Event(event));
         if !confirmed {

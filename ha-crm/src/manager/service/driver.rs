@@ -200,7 +200,9 @@ impl Driver {
         let (agents, fences) = (Arc::clone(&self.agents), Arc::clone(&self.fences));
         let ledger = Arc::clone(ledger);
         self.work.spawn(async move {
-            fences.prepare(&ledger.config).await;
+            if let Some(fencing) = ledger.config.fencing() {
+                fences.prepare(fencing).await;
+            }
             agents.prepare(&ledger.config).await;
         });
     }
@@ -217,10 +219,10 @@ impl Driver {
                 // An error means that the runtime ends.
                 drop(self.orders.send(*execution));
             }
-            Output::Fence { op, node, devices } => {
+            Output::Fence { op, node, fencing } => {
                 let (fences, done) = (Arc::clone(&self.fences), self.done.clone());
                 self.work.spawn(async move {
-                    let result = fences.fence(&node, devices).await;
+                    let result = fences.fence(op, node.clone(), &fencing).await;
                     // An error means that the driver has ended.
                     drop(done.send(Input::Fenced(op, node, result)));
                 });

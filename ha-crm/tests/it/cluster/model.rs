@@ -314,7 +314,9 @@ pub(crate) fn act(world: &mut World<Host>) -> Result<(), Violation> {
             model.restarts.push((at, target));
         }
         let mut model = model.borrow_mut();
-        let result = if device == Device::Works { Ok(()) } else { Err("no answer".to_owned()) };
+        let words = |words: &str| words.to_owned();
+        let works = device == Device::Works;
+        let result = if works { Ok(words("off")) } else { Err(words("no answer")) };
         let name = model.names[target.get()].clone();
         // Some devices answer only when the node has long been back.
         let longest = if model.chance(0.2) { 3000 * MS } else { 20 * MS };
