@@ -30,6 +30,13 @@ impl fmt::Display for ActionId {
 #[serde(tag = "action", rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "whoever runs a graph must be able to run all of it")]
 pub enum ActionKind {
+    /// Make the promoted one of a resource's copies a copy again.
+    Demote {
+        /// Which.
+        resource: ResourceName,
+        /// Where.
+        node: NodeName,
+    },
     /// Make sure that a node is off.
     Fence {
         /// Which.
@@ -38,6 +45,13 @@ pub enum ActionKind {
     /// Look whether a resource runs on a node. It succeeds when it finds that it does not; what
     /// else it finds ends the transition, and a new decision is due.
     Probe {
+        /// Which.
+        resource: ResourceName,
+        /// Where.
+        node: NodeName,
+    },
+    /// Make a copy of a resource the promoted one.
+    Promote {
         /// Which.
         resource: ResourceName,
         /// Where.
@@ -65,7 +79,9 @@ impl ActionKind {
     pub const fn node(&self) -> &NodeName {
         match self {
             Self::Fence { node }
+            | Self::Demote { node, .. }
             | Self::Probe { node, .. }
+            | Self::Promote { node, .. }
             | Self::Start { node, .. }
             | Self::Stop { node, .. } => node,
         }
@@ -76,7 +92,9 @@ impl ActionKind {
     pub const fn resource(&self) -> Option<&ResourceName> {
         match self {
             Self::Fence { .. } => None,
-            Self::Probe { resource, .. }
+            Self::Demote { resource, .. }
+            | Self::Probe { resource, .. }
+            | Self::Promote { resource, .. }
             | Self::Start { resource, .. }
             | Self::Stop { resource, .. } => Some(resource),
         }
@@ -86,8 +104,10 @@ impl ActionKind {
 impl fmt::Display for ActionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Demote { resource, node } => write!(f, "demote {resource} on {node}"),
             Self::Fence { node } => write!(f, "fence {node}"),
             Self::Probe { resource, node } => write!(f, "probe {resource} on {node}"),
+            Self::Promote { resource, node } => write!(f, "promote {resource} on {node}"),
             Self::Start { resource, node } => write!(f, "start {resource} on {node}"),
             Self::Stop { resource, node } => write!(f, "stop {resource} on {node}"),
         }

@@ -24,6 +24,8 @@ mod decisions;
 mod hostile;
 #[path = "it/manager_laws.rs"]
 mod manager_laws;
+#[path = "it/promotion.rs"]
+mod promotion;
 #[path = "it/properties.rs"]
 mod properties;
 

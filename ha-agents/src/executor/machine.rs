@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ha_core::id::{OpId, ResourceName, Term};
 use ha_core::machine::Machine;
+use ha_core::role::Role;
 use ha_core::time::Instant;
 
 use super::config::Limits;
@@ -16,6 +17,7 @@ use super::order::{Action, Answer, Order, Refused};
 use super::recovery::{Failure, Past, Recovery};
 use super::schedule::Recurrences;
 use super::throttle::Load;
+use crate::agent::Check;
 use crate::outcome::Severity;
 
 /// The largest number of orders that wait or recur at once; more are refused.
@@ -140,8 +142,17 @@ impl Executor {
         let name = order.resource().clone();
         self.known.insert(op, name.clone());
         self.waiting += 1;
-        if order.action == Action::Stop {
-            self.make_way(&name, out);
+        match order.action {
+            Action::Stop => self.make_way(&name, out),
+            Action::Promote => self.end_monitors(&name, |role| role != Role::Promoted, out),
+            Action::Demote => self.end_monitors(&name, |role| role == Role::Promoted, out),
+            Action::MigrateFrom
+            | Action::MigrateTo
+            | Action::Monitor(_)
+            | Action::Notify
+            | Action::Reload
+            | Action::Start
+            | Action::Validate => {}
         }
         let queue = self.resources.get_mut(&name).map(|resource| &mut resource.queue);
         let last = queue.and_then(|queue| queue.iter_mut().rfind(|waiting| !waiting.recurring));
@@ -185,6 +196,23 @@ impl Executor {
         }
         let stays = |order: &Order| matches!(order.action, Action::Stop | Action::Demote);
         self.cancel_waiting(name, stays, out);
+    }
+
+    /// Ends the recurring monitors that expect such a role.
+    fn end_monitors(
+        &mut self,
+        name: &ResourceName,
+        expects: impl Fn(Role) -> bool,
+        out: &mut Vec<Output>,
+    ) {
+        for op in self.recurring.of(name) {
+            let order = self.recurring.get_mut(op).map(|recurring| recurring.order.action);
+            if let Some(Action::Monitor(Check { role: Some(role), .. })) = order
+                && expects(role)
+            {
+                self.end_recurring(op, out);
+            }
+        }
     }
 
     /// Cancels what waits for `name`, except what `stays`.
@@ -393,7 +421,8 @@ impl Executor {
         let Some(recurring) = self.recurring.get_mut(op).filter(|_| !tolerated) else { return };
         let failed = answer.severity(recurring.order.action.operation()) != Severity::None;
         let last = recurring.last.replace(answer.clone());
-        if failed || last.is_none_or(|last| last.outcome() != answer.outcome()) {
+        let told = |answer: &Answer| (answer.outcome(), answer.promotion());
+        if failed || last.is_none_or(|last| told(&last) != told(answer)) {
             let resource = recurring.order.resource().clone();
             let failures = self.failures.count(self.now, &resource);
             out.push(Output::Monitored { op, resource, answer: answer.clone(), failures });

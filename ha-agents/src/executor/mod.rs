@@ -5,7 +5,8 @@
 //!               ▲                                                              │
 //!               └────────────────────── Input::Done ◀──────────────────────────┘
 //!   Output::Ended { op, answer }   each accepted order, exactly once
-//!   Output::Monitored              a recurring monitor's answer that is new or a failure
+//!   Output::Monitored              a recurring monitor's answer that is new (also its promotion
+//!                                  score) or a failure
 //!   Output::Event                  for whoever watches: ExecutorHandle::events
 //!   Output::Refused                an order of an older term, or too many
 //! ```
@@ -14,7 +15,8 @@
 //! - Stops (with demotes), other actions, probes and recurring monitors have separate budgets:
 //!   nothing keeps a stop waiting but the operation that its resource is at, and other stops. The
 //!   others shrink with the node's load, if asked. Fencing does not come through here at all.
-//! - A stop cancels what waits before it, except a demote, and the resource's recurring monitors.
+//! - A stop cancels what waits before it, except a demote, and the resource's recurring monitors. A
+//!   promote or demote ends those that expect the role that it leaves.
 //! - Recurring monitors keep a fixed schedule, spread over the interval by the resource's name; a
 //!   tick that comes while its resource is busy with an earlier one is skipped, not made up for.
 //!   Another [`Schedule`] can be chosen, and how many failures in a row count.

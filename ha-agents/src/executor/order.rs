@@ -178,6 +178,13 @@ impl Answer {
         }
     }
 
+    pub(super) const fn promotion(&self) -> Option<i32> {
+        match self {
+            Self::Cancelled | Self::NoAnswer { .. } => None,
+            Self::Report(report) => report.promotion,
+        }
+    }
+
     pub(super) const fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Cancelled | Self::NoAnswer { .. } => None,

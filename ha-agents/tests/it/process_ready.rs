@@ -255,6 +255,7 @@ fn what_goes_to_the_background_too_late_is_stopped_all_the_same() {
                 mv "$0.new" "$0"; exec sleep 1000' "$1" </dev/null >/dev/null 2>&1 &)
             exit 0"#;
         executable(&program, script);
+        let _none_is_left = Marked(&file);
         let agent = Process::new(&program).arg(&file).daemon(&file);
         let short = context().timeout(Duration::from_millis(300));
         agent.start(&short).await.expect_err("it has written no pidfile");
@@ -325,6 +326,17 @@ fn children_have_the_same_time_to_end_as_their_parent() {
         let kept = std::fs::read_to_string(&saved).expect("its child had time to save its work");
         assert_eq!(kept, "all\n");
     });
+}
+
+/// Kills what was started for this pidfile, also when its test fails.
+struct Marked<'a>(&'a Path);
+
+impl Drop for Marked<'_> {
+    fn drop(&mut self) {
+        for id in marked(self.0) {
+            drop(std::process::Command::new("kill").args(["-9", &id]).status());
+        }
+    }
 }
 
 /// The ids of the processes that were started for this pidfile.

@@ -135,6 +135,7 @@ fn resource(name: ResourceName, mut section: Section<'_>) -> RawResource {
     let guarantees = "\"at-most-one\" (the default) or \"at-least-one\"";
     // The safe one.
     raw.guarantee = section.read("guarantee", guarantees, word).unwrap_or(Guarantee::AtMostOne);
+    raw.promotable = section.read("promotable", SWITCH, switch).unwrap_or_default();
     raw.priority = section.read("priority", "a whole number", number).unwrap_or_default();
     raw.stickiness = section.read("stickiness", SCORE, score);
     raw.enabled = section.read("enabled", SWITCH, switch).unwrap_or(true);
@@ -156,13 +157,13 @@ fn resource(name: ResourceName, mut section: Section<'_>) -> RawResource {
             raw.parameters.insert(key, value);
         }
     }
-    raw.operations = operations(&mut section);
+    raw.operations = operations(&mut section, raw.promotable);
     section.finish();
     raw
 }
 
 /// The operations as given, and what `monitor` and `timeout` say in short.
-fn operations(section: &mut Section<'_>) -> Vec<Operation> {
+fn operations(section: &mut Section<'_>, promotable: bool) -> Vec<Operation> {
     let given = section.sections("operations");
     let mut operations: Vec<Operation> = given.into_iter().filter_map(operation).collect();
     let monitors = "a span such as \"10s\"; \"0s\" or false for no monitor";
@@ -184,7 +185,9 @@ fn operations(section: &mut Section<'_>) -> Vec<Operation> {
         operations.push(with_limit(monitor));
     }
     if timeout.is_some() {
-        for name in [OperationName::Start, OperationName::Stop, OperationName::Monitor] {
+        let all = [OperationName::Start, OperationName::Stop, OperationName::Monitor];
+        let roles = [OperationName::Promote, OperationName::Demote, OperationName::Notify];
+        for name in all.into_iter().chain(roles.into_iter().filter(|_| promotable)) {
             if !has(&operations, name) {
                 operations.push(with_limit(Operation::new(name)));
             }
@@ -194,7 +197,7 @@ fn operations(section: &mut Section<'_>) -> Vec<Operation> {
 }
 
 fn operation(mut section: Section<'_>) -> Option<Operation> {
-    let name = section.needed("name", "start, stop or monitor", word);
+    let name = section.needed("name", "start, stop, monitor, promote, demote or notify", word);
     let interval = section.read("interval", SPAN, span_of);
     let timeout = section.read("timeout", SPAN, span_of);
     let reactions = "block, fence, ignore, restart, standby or stop";

@@ -28,6 +28,18 @@ pub enum ManagerEvent {
         /// What is to be done, and why.
         actions: Vec<String>,
     },
+    /// A demote was ordered here.
+    DemoteRequested {
+        /// The resource.
+        resource: ResourceName,
+        /// Whether by this node itself, as it has no quorum.
+        alone: bool,
+    },
+    /// The promoted one is a copy now.
+    Demoted {
+        /// The resource.
+        resource: ResourceName,
+    },
     /// A fence device has answered.
     FenceReported {
         /// The node.
@@ -74,6 +86,18 @@ pub enum ManagerEvent {
         operation: OperationName,
         /// Why.
         reason: String,
+    },
+    /// A promotion was ordered here.
+    PromoteRequested {
+        /// The resource.
+        resource: ResourceName,
+        /// Its token.
+        token: Option<FencingToken>,
+    },
+    /// The copy here is the promoted one now.
+    Promoted {
+        /// The resource.
+        resource: ResourceName,
     },
     /// This node may act with the others again.
     QuorumGained,
@@ -129,6 +153,8 @@ impl fmt::Display for ManagerEvent {
             Self::Decided { number, actions, .. } => {
                 write!(f, "decides #{number}: {}", actions.join("; "))
             }
+            Self::DemoteRequested { resource, .. } => write!(f, "demotes {resource}"),
+            Self::Demoted { resource } => write!(f, "has demoted {resource}"),
             Self::FenceReported { node, confirmed: true, reason } => {
                 write!(f, "{node} is fenced: {reason}")
             }
@@ -147,6 +173,8 @@ impl fmt::Display for ManagerEvent {
             Self::OperationFailed { resource, operation, reason } => {
                 write!(f, "{operation} of {resource} failed: {reason}")
             }
+            Self::PromoteRequested { resource, .. } => write!(f, "promotes {resource}"),
+            Self::Promoted { resource } => write!(f, "has promoted {resource}"),
             Self::QuorumGained => f.write_str("has quorum"),
             Self::QuorumLost => f.write_str("has no quorum: stops what is at-most-one"),
             Self::SelfFence { resources } => {

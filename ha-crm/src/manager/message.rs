@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ha_core::id::{FencingToken, Incarnation, OpId, ResourceName, Term};
+use ha_core::id::{FencingToken, Incarnation, NodeName, OpId, ResourceName, Term};
 use ha_core::role::Role;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,9 @@ pub struct Command {
     pub definition: RawResource,
     /// What to do.
     pub action: CommandAction,
+    /// Of a promotable resource: where it is promoted, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<NodeName>,
 }
 
 /// What a command does.
@@ -54,8 +57,17 @@ pub struct Command {
 pub enum CommandAction {
     /// Forget its failures, and what is amiss: it will be probed again.
     CleanUp,
+    /// Make the promoted one a copy.
+    Demote,
+    /// Tell a copy which one is promoted: [`Command::promoted`].
+    Notify,
     /// Look whether it runs.
     Probe,
+    /// Make a copy the promoted one.
+    Promote {
+        /// The right to do so, as for a start.
+        token: FencingToken,
+    },
     /// Start it.
     Start {
         /// The right to do so, for storage that can check it: grows with every start.
@@ -103,8 +115,11 @@ pub struct ResourceReport {
     pub answered: Option<OpId>,
     /// What it was started with, as a number that differs when the agent or a parameter does.
     pub digest: Option<u64>,
-    /// The token that it was started with.
+    /// The token that it was started, or promoted, with.
     pub token: Option<FencingToken>,
+    /// How well this copy would do as the promoted one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<i32>,
 }
 
 /// A number that differs when a resource is to be restarted: the agent or a parameter changed.

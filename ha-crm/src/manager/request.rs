@@ -135,6 +135,9 @@ pub struct NodeLine {
 pub struct ResourceLine {
     /// Where it is active.
     pub active: Vec<NodeName>,
+    /// Where it is promoted; of a promotable resource.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promoted: Vec<NodeName>,
     /// Where an operation is under way.
     pub busy: Vec<NodeName>,
     /// The failures that count, by node.
@@ -145,4 +148,7 @@ pub struct ResourceLine {
     pub token: Option<FencingToken>,
     /// Why it is there, or nowhere.
     pub reason: String,
+    /// Why it is promoted there, or nowhere; of a promotable resource.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub promotion: String,
 }

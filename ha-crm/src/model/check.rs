@@ -13,6 +13,7 @@ use super::constraint::OrderKind;
 use super::fencing::Fencing;
 use super::operation::OperationName;
 use super::options::NoQuorumPolicy;
+use super::promotion::promoted_role;
 use super::resource::RawResource;
 use super::score::Score;
 
@@ -25,8 +26,13 @@ pub(super) fn check(raw: &RawClusterConfig, problems: &mut Problems) {
         check_resource(name, resource, raw, problems);
     }
     check_groups(raw, problems);
-    check_constraints(raw, problems);
-    check_circles(raw, problems);
+    check_promotable(raw, problems);
+    let named = raw.with_promotions(|_| BTreeMap::new());
+    for (name, resource) in &raw.resources {
+        check_needs(name, resource, &named, problems);
+    }
+    check_constraints(&named, problems);
+    check_circles(&named, problems);
     check_options(raw, problems);
 }
 
@@ -121,17 +127,48 @@ fn check_resource(
             problems.add(path, operation.name, "each operation and interval once");
         }
     }
+    if resource.guarantee == Guarantee::AtMostOne {
+        check_at_most_one(name, raw, problems);
+    }
+}
+
+fn check_needs(
+    name: &ResourceName,
+    resource: &RawResource,
+    raw: &RawClusterConfig,
+    problems: &mut Problems,
+) {
     for (key, others) in [("with", &resource.with), ("after", &resource.after)] {
         for other in others {
-            let (path, whole) = (format!("{path}.{key}"), format!("{name} {key} {other}"));
+            let (path, whole) =
+                (format!("resources.{name}.{key}"), format!("{name} {key} {other}"));
             check_known(&path, other, &whole, raw, problems);
             if other == name {
                 problems.add(path, other, "another resource than itself");
             }
         }
     }
-    if resource.guarantee == Guarantee::AtMostOne {
-        check_at_most_one(name, raw, problems);
+}
+
+/// A promoted role is at most one, and has a name of its own.
+fn check_promotable(raw: &RawClusterConfig, problems: &mut Problems) {
+    for (name, resource) in raw.resources.iter().filter(|(_, resource)| resource.promotable) {
+        let path = format!("resources.{name}.promotable");
+        if resource.guarantee == Guarantee::AtLeastOne {
+            let allowed = "only with the guarantee at-most-one, which is that of its promoted role";
+            problems.add(path.clone(), "true", allowed);
+        }
+        match promoted_role(name) {
+            None => problems.add(path.clone(), name, "a shorter name: that of its role is longer"),
+            Some(role) if raw.resources.contains_key(&role) || raw.groups.contains_key(&role) => {
+                problems.add(path.clone(), &role, "a name of its promoted role that is free");
+            }
+            Some(_) => {}
+        }
+        if let Some((group, _)) = raw.groups.iter().find(|(_, g)| g.members.contains(name)) {
+            let allowed = format!("no member of a group: take it out of {group}, use `with`");
+            problems.add(path, "true", allowed);
+        }
     }
 }
 
@@ -241,8 +278,9 @@ fn check_constraints(raw: &RawClusterConfig, problems: &mut Problems) {
         for (key, action) in
             [("first_action", order.first_action), ("then_action", order.then_action)]
         {
-            if action == OperationName::Monitor {
-                problems.add(format!("{path}.{key}"), action, "start or stop");
+            if !matches!(action, OperationName::Start | OperationName::Stop) {
+                let allowed = "start or stop; to promote is to start NAME:promoted";
+                problems.add(format!("{path}.{key}"), action, allowed);
             }
         }
         if order.kind == OrderKind::Mandatory

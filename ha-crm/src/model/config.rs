@@ -175,6 +175,11 @@ impl ClusterConfig {
         config
     }
 
+    /// Other data with what is known of the nodes; not checked.
+    pub(crate) fn with_raw(&self, raw: RawClusterConfig) -> Self {
+        Self { raw, policy: self.policy.clone() }
+    }
+
     /// The configuration as data.
     #[must_use]
     pub const fn raw(&self) -> &RawClusterConfig {

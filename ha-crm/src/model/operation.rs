@@ -12,8 +12,14 @@ use super::span;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OperationName {
+    /// Make the promoted one a copy.
+    Demote,
     /// Look whether it runs and works.
     Monitor,
+    /// Tell a copy which one is promoted.
+    Notify,
+    /// Make a copy the promoted one.
+    Promote,
     /// Start it.
     Start,
     /// Stop it.
@@ -23,7 +29,10 @@ pub enum OperationName {
 impl fmt::Display for OperationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Demote => "demote",
             Self::Monitor => "monitor",
+            Self::Notify => "notify",
+            Self::Promote => "promote",
             Self::Start => "start",
             Self::Stop => "stop",
         })

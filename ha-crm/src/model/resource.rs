@@ -74,6 +74,11 @@ pub struct RawResource {
     /// Default: only when cleaned up.
     #[serde(default, with = "span::option", skip_serializing_if = "Option::is_none")]
     pub failure_timeout: Option<Duration>,
+    /// Whether it runs as copies of which one is promoted, as a database with a primary does. Its
+    /// copies run wherever they may; *at most one*, which it must be, is its promoted role, which
+    /// constraints name with [`promoted_role`](super::promoted_role). Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promotable: bool,
     /// What to do if it is active in several places. Default: stop all, start one.
     #[serde(default)]
     pub multiple_active: MultipleActive,
@@ -125,6 +130,7 @@ impl Resource {
             managed: true,
             migration_threshold: None,
             failure_timeout: None,
+            promotable: false,
             multiple_active: MultipleActive::StopStart,
             with: Vec::new(),
             after: Vec::new(),
@@ -189,6 +195,26 @@ impl Resource {
     #[must_use]
     pub const fn failure_timeout(mut self, span: Duration) -> Self {
         self.raw.failure_timeout = Some(span);
+        self
+    }
+
+    /// Makes it run as copies of which at most one is promoted (Pacemaker's promotable clone).
+    ///
+    /// ```
+    /// use ha_crm::model::{Resource, promoted_role};
+    ///
+    /// let db = Resource::new("db".parse()?, "native:redis").promotable();
+    /// // The address goes where the primary is.
+    /// let primary = promoted_role(db.name()).unwrap();
+    /// let vip = Resource::new("vip".parse()?, "ocf:heartbeat:IPaddr2")
+    ///     .parameter("ip", "192.0.2.1")
+    ///     .with(primary.clone())
+    ///     .after(primary);
+    /// # Ok::<(), ha_core::id::NameError>(())
+    /// ```
+    #[must_use]
+    pub const fn promotable(mut self) -> Self {
+        self.raw.promotable = true;
         self
     }
 

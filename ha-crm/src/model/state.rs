@@ -63,6 +63,10 @@ pub struct ResourceStatus {
     /// Its failures there since it was last cleaned up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<Failures>,
+    /// Of a copy of a promotable resource: how well it would do as the promoted one, the more the
+    /// better, below zero: not at all. `None`: it has not said, and is not promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<i32>,
     /// It was started with other parameters, or by another agent, than are configured now: it is
     /// to be restarted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -73,13 +77,25 @@ impl ResourceStatus {
     /// It does not run there.
     #[must_use]
     pub const fn stopped() -> Self {
-        Self { role: Role::Stopped, fault: None, failures: None, outdated: false }
+        Self { role: Role::Stopped, fault: None, failures: None, promotion: None, outdated: false }
     }
 
     /// It runs there.
     #[must_use]
     pub const fn started() -> Self {
-        Self { role: Role::Started, fault: None, failures: None, outdated: false }
+        Self { role: Role::Started, ..Self::stopped() }
+    }
+
+    /// It runs there as a copy, and would do so well as the promoted one.
+    #[must_use]
+    pub const fn copy(promotion: i32) -> Self {
+        Self { role: Role::Unpromoted, promotion: Some(promotion), ..Self::stopped() }
+    }
+
+    /// It runs there as the promoted one.
+    #[must_use]
+    pub const fn promoted(promotion: i32) -> Self {
+        Self { role: Role::Promoted, promotion: Some(promotion), ..Self::stopped() }
     }
 
     /// It runs there, perhaps in part, and an operation has just failed.
@@ -163,8 +179,10 @@ impl ClusterState {
     /// Its failures stay counted.
     pub fn note(&mut self, resource: &ResourceName, node: &NodeName, role: Role) {
         let known = self.resources.entry(resource.clone()).or_default();
-        let failures = known.get(node).and_then(|status| status.failures);
-        known.insert(node.clone(), ResourceStatus { role, fault: None, failures, outdated: false });
+        let before = known.get(node).copied().unwrap_or(ResourceStatus::stopped());
+        let promotion = before.promotion.filter(|_| role.is_active());
+        let after = ResourceStatus { role, promotion, ..ResourceStatus::stopped() };
+        known.insert(node.clone(), ResourceStatus { failures: before.failures, ..after });
     }
 
     /// Notes that an operation failed, and counts it.

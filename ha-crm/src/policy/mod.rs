@@ -2,6 +2,7 @@
 
 mod place;
 mod plan;
+mod promotion;
 mod settle;
 mod view;
 
@@ -75,6 +76,10 @@ impl Decision {
 ///   the stop everywhere else and for the fencing of *every* unclean node: nobody knows what an
 ///   unclean node runs. Without quorum everything is stopped, and nobody is fenced. While quorum
 ///   hangs on fencing, what runs goes on, nothing is started, and the fencing is done.
+/// - *Promotable*: copies as at least one, on every online node whose score is not below zero; one
+///   of them is promoted, as *at most one*: the one with the highest promotion score, not below
+///   zero, that its agent tells. By the name `db:promoted` constraints, moves and explanations
+///   speak of it.
 /// - *At least one*: every online node whose score is not below zero, with or without quorum.
 /// - A node in maintenance is left alone, with all that it runs.
 ///
@@ -117,21 +122,28 @@ impl ScorePolicy {
 
 impl PolicyEngine for ScorePolicy {
     fn decide(&self, state: &ClusterState, now: WallTime) -> Decision {
-        let view = View::new(state, now);
-        let mut places = place::place(&view);
-        let restarts = settle::settle(&view, &mut places);
-        let graph = plan::plan(&view, &places, &restarts);
-        let Places { targets, reasons, sheets } = places;
-        let all = view.resources.iter().zip(targets).zip(reasons).zip(sheets);
-        let placements = all
-            .map(|((((name, _), targets), reason), sheets)| {
-                let nodes = targets.iter().map(|node| view.nodes[*node].clone()).collect();
-                let sheets = view.nodes.iter().zip(sheets).zip(&view.configured);
-                let sheets = sheets.filter(|(_, configured)| **configured);
-                let sheets = sheets.map(|((node, sheet), _)| ((*node).clone(), sheet)).collect();
-                ((*name).clone(), Placement { nodes, reason, sheets })
-            })
-            .collect();
-        Decision { graph, placements, next_change: view.next_change }
+        match promotion::expand(state) {
+            Some(expanded) => promotion::contract(decide(&expanded, now), state),
+            None => decide(state, now),
+        }
     }
+}
+
+fn decide(state: &ClusterState, now: WallTime) -> Decision {
+    let view = View::new(state, now);
+    let mut places = place::place(&view);
+    let restarts = settle::settle(&view, &mut places);
+    let graph = plan::plan(&view, &places, &restarts);
+    let Places { targets, reasons, sheets } = places;
+    let all = view.resources.iter().zip(targets).zip(reasons).zip(sheets);
+    let placements = all
+        .map(|((((name, _), targets), reason), sheets)| {
+            let nodes = targets.iter().map(|node| view.nodes[*node].clone()).collect();
+            let sheets = view.nodes.iter().zip(sheets).zip(&view.configured);
+            let sheets = sheets.filter(|(_, configured)| **configured);
+            let sheets = sheets.map(|((node, sheet), _)| ((*node).clone(), sheet)).collect();
+            ((*name).clone(), Placement { nodes, reason, sheets })
+        })
+        .collect();
+    Decision { graph, placements, next_change: view.next_change }
 }

@@ -167,7 +167,11 @@ impl Plan<'_> {
         let view = self.view;
         let of = |action, resource: usize| match action {
             OperationName::Stop => &self.stops[resource],
-            OperationName::Start | OperationName::Monitor => &self.starts[resource],
+            OperationName::Start
+            | OperationName::Demote
+            | OperationName::Monitor
+            | OperationName::Notify
+            | OperationName::Promote => &self.starts[resource],
         };
         let Sequence { first, then, first_action, then_action, mandatory } = *sequence;
         let (before, after) = (of(first_action, first), of(then_action, then));

@@ -222,7 +222,11 @@ impl<'a> View<'a> {
         self.resources[resource].1.on_fail(operation).unwrap_or(match operation {
             OperationName::Stop if self.can_fence(node) => OnFail::Fence,
             OperationName::Stop => OnFail::Block,
-            OperationName::Start | OperationName::Monitor => OnFail::Restart,
+            OperationName::Start
+            | OperationName::Demote
+            | OperationName::Monitor
+            | OperationName::Notify
+            | OperationName::Promote => OnFail::Restart,
         })
     }
 
@@ -381,8 +385,10 @@ impl<'a> View<'a> {
         let config = &self.state.config;
         let mut found: Vec<(usize, &NodeName, String, Score)> = Vec::new();
         for (index, (_, resource)) in self.resources.iter().enumerate() {
+            // Of a promoted role these are what the copies say of themselves.
+            let why = if resource.promotable { "promotion score" } else { "location" };
             let own = resource.locations.iter();
-            found.extend(own.map(|(node, score)| (index, node, "location".to_owned(), *score)));
+            found.extend(own.map(|(node, score)| (index, node, why.to_owned(), *score)));
         }
         for (name, group) in config.groups() {
             let Some(first) = group.members.first().and_then(|m| self.resource(m)) else {

@@ -103,6 +103,8 @@ fn apply(state: &mut ClusterState, kind: &ActionKind) {
             state.nodes.insert(node.clone(), NodeStatus::Offline);
             state.forget_node(node);
         }
+        ActionKind::Promote { resource, node } => state.note(resource, node, Role::Promoted),
+        ActionKind::Demote { resource, node } => state.note(resource, node, Role::Unpromoted),
         ActionKind::Start { resource, node } => state.note(resource, node, Role::Started),
         ActionKind::Probe { resource, node } | ActionKind::Stop { resource, node } => {
             state.note(resource, node, Role::Stopped);
@@ -137,8 +139,10 @@ proptest! {
             let fits = match action.kind {
                 ActionKind::Fence { .. } => status == NodeStatus::Unclean,
                 ActionKind::Probe { .. } => true,
-                ActionKind::Start { .. } => status == NodeStatus::Online,
-                ActionKind::Stop { .. } => {
+                ActionKind::Promote { .. } | ActionKind::Start { .. } => {
+                    status == NodeStatus::Online
+                }
+                ActionKind::Demote { .. } | ActionKind::Stop { .. } => {
                     matches!(status, NodeStatus::Online | NodeStatus::Standby)
                 }
             };
@@ -186,7 +190,10 @@ proptest! {
                 ActionKind::Start { resource, .. } => {
                     prop_assert!(!is_at_most_one(&state, resource));
                 }
-                ActionKind::Probe { .. } | ActionKind::Stop { .. } => {}
+                ActionKind::Promote { .. } => prop_assert!(false, "{}", action.kind),
+                ActionKind::Demote { .. }
+                | ActionKind::Probe { .. }
+                | ActionKind::Stop { .. } => {}
             }
         }
         if state.quorum == Quorum::Lost {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ha_core::guarantee::Guarantee;
 use ha_core::id::{FencingToken, Incarnation, NodeName, OpId, ResourceName};
+use ha_core::role::Role;
 use ha_core::time::Instant;
 use ha_membership::quorum::Quorum;
 
@@ -16,7 +17,7 @@ use crate::manager::event::ManagerEvent;
 use crate::manager::ledger::Fate;
 use crate::manager::message::{Command, CommandAction, Message};
 use crate::manager::output::Output;
-use crate::model::{ClusterState, NodeStatus};
+use crate::model::{ClusterState, NodeStatus, RawResource};
 use crate::policy::{PolicyEngine, ScorePolicy};
 
 /// So many starts of one resource on one node within [`BURST`]; then it rests.
@@ -145,12 +146,14 @@ impl Dc {
             return false;
         }
         let busy = self.busy_with(resource);
-        if !matches!(kind, ActionKind::Start { .. }) {
+        if !matches!(kind, ActionKind::Promote { .. } | ActionKind::Start { .. }) {
             return !busy.contains(node);
         }
         let single = self.ledger.as_ref().is_none_or(|(ledger, _)| {
             let definition = ledger.config.resources().get(resource);
-            definition.is_none_or(|d| d.guarantee == Guarantee::AtMostOne)
+            let promotes = matches!(kind, ActionKind::Promote { .. });
+            let single = |d: &RawResource| d.guarantee == Guarantee::AtMostOne && !d.promotable;
+            promotes || definition.is_none_or(single)
         });
         let free = if single { busy.is_empty() } else { !busy.contains(node) };
         free && self.start_at(resource, node).is_none_or(|at| at <= scene.now)
@@ -213,7 +216,12 @@ impl Dc {
                     self.fence(scene, node, out);
                     continue;
                 }
+                ActionKind::Demote { resource, node } => (node, resource, CommandAction::Demote),
                 ActionKind::Probe { resource, node } => (node, resource, CommandAction::Probe),
+                ActionKind::Promote { resource, node } => {
+                    let token = FencingToken::new(revision.get());
+                    (node, resource, CommandAction::Promote { token })
+                }
                 ActionKind::Start { resource, node } => {
                     let token = FencingToken::new(revision.get());
                     (node, resource, CommandAction::Start { token })
@@ -222,6 +230,7 @@ impl Dc {
             };
             self.command(scene, (node, resource), action, out);
         }
+        self.introduce(scene, out);
         self.wake_for_waits(scene);
     }
 
@@ -241,9 +250,11 @@ impl Dc {
             unknown.guarantee = Guarantee::AtMostOne;
             unknown
         });
+        let promoted = if definition.promotable { self.promoted(&resource, &node) } else { None };
         let (term, op) = (self.term, self.next_op());
-        let command = Command { term, life, op, resource: resource.clone(), definition, action };
-        if matches!(action, CommandAction::Start { .. }) {
+        let name = resource.clone();
+        let command = Command { term, life, op, resource: name, definition, action, promoted };
+        if matches!(action, CommandAction::Promote { .. } | CommandAction::Start { .. }) {
             let starts = self.starts.entry((resource.clone(), node.clone())).or_default();
             starts.push_back(scene.now);
             if starts.len() > MAX_BURST {
@@ -254,6 +265,45 @@ impl Dc {
         out.push(Output::Send { to: node.clone(), message });
         let pending = Pending { op, command, sent: scene.now, done: false };
         self.pending.insert((resource, node), pending);
+    }
+
+    /// Tells copies whom to follow, as they come and the promoted one changes.
+    fn introduce(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
+        let Some((ledger, _)) = &self.ledger else { return };
+        let config = ledger.config.resources();
+        let promotable = config.iter().filter(|(_, definition)| definition.promotable);
+        let promotable: Vec<ResourceName> = promotable.map(|(name, _)| name.clone()).collect();
+        let nodes: Vec<NodeName> = self.peers.keys().cloned().collect();
+        for resource in promotable {
+            for node in &nodes {
+                let key = (resource.clone(), node.clone());
+                let copy = self.known(&resource, node).filter(|known| {
+                    known.fault.is_none()
+                        && known.role.is_some_and(|role| role.is_active() && role != Role::Promoted)
+                });
+                let ready = matches!(self.standing(scene, node), Standing::Ready { .. });
+                let Some(promoted) = self.promoted(&resource, node).filter(|_| copy.is_some())
+                else {
+                    self.introduced.remove(&key);
+                    continue;
+                };
+                let idle = ready && !self.busy_with(&resource).contains(node);
+                if idle && self.introduced.get(&key) != Some(&promoted) {
+                    self.introduced.insert(key, promoted);
+                    let at = (node.clone(), resource.clone());
+                    self.command(scene, at, CommandAction::Notify, out);
+                }
+            }
+        }
+    }
+
+    /// Where a resource is promoted, other than on `node`; `None` if nowhere, or not in one place.
+    fn promoted(&self, resource: &ResourceName, node: &NodeName) -> Option<NodeName> {
+        let mut on = self.peers.keys().filter(|node| {
+            self.known(resource, node).is_some_and(|known| known.role == Some(Role::Promoted))
+        });
+        let (first, second) = (on.next()?, on.next());
+        (second.is_none() && first != node).then(|| first.clone())
     }
 
     /// Says again what was not answered and does not seem to have arrived.

@@ -71,6 +71,8 @@ pub(super) struct Dc {
     fencing: BTreeMap<NodeName, Fencing>,
     pending: BTreeMap<(ResourceName, NodeName), Pending>,
     starts: BTreeMap<(ResourceName, NodeName), VecDeque<Instant>>,
+    /// Which copy was told of which promoted one.
+    introduced: BTreeMap<(ResourceName, NodeName), NodeName>,
     /// What the store has of the last decision, and has not begun.
     authorised: BTreeMap<ActionKind, Revision>,
     decision: Option<Arc<Decision>>,
@@ -99,6 +101,7 @@ impl Dc {
             fencing: BTreeMap::new(),
             pending: BTreeMap::new(),
             starts: BTreeMap::new(),
+            introduced: BTreeMap::new(),
             authorised: BTreeMap::new(),
             decision: None,
             stale: true,

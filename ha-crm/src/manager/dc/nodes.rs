@@ -116,6 +116,7 @@ impl Dc {
             }
         }
         self.pending.retain(|(_, at), _| at != node);
+        self.introduced.retain(|(_, at), _| at != node);
         self.ghosts.insert(node.clone(), ghost);
         self.stale = true;
     }
@@ -297,7 +298,7 @@ fn resource_status(
     let role = known.role?;
     let configured = ledger.config.resources().get(resource).map(digest);
     let mut status = ResourceStatus::stopped();
-    (status.role, status.fault) = (role, known.fault);
+    (status.role, status.fault, status.promotion) = (role, known.fault, known.promotion);
     status.outdated = known.digest.is_some() && configured.is_some() && known.digest != configured;
     let record = ledger.failures.get(resource).and_then(|nodes| nodes.get(node));
     status.failures = record.and_then(|record| record.failures);

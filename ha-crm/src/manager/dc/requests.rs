@@ -8,7 +8,7 @@ use super::{Dc, Scene};
 use crate::manager::message::CommandAction;
 use crate::manager::output::Output;
 use crate::manager::request::{NodeLine, Request, ResourceLine, Response, Status};
-use crate::model::{ClusterConfig, Location, Origin, RawClusterConfig};
+use crate::model::{ClusterConfig, Location, Origin, RawClusterConfig, promoted_role};
 
 impl Dc {
     /// Answers questions; wishes are answered when the store has them.
@@ -62,9 +62,8 @@ impl Dc {
                 )));
             }
             // What a person asked for goes on until it is cleared.
-            let known = |name| raw.resources.contains_key(name) || raw.groups.contains_key(name);
             let asked = present.constraints().locations.iter();
-            let asked = asked.filter(|l| l.origin == Origin::Move && known(&l.resource));
+            let asked = asked.filter(|l| l.origin == Origin::Move && raw.knows(&l.resource));
             let asked: Vec<Location> = asked.cloned().collect();
             raw.constraints.locations.retain(|location| location.origin != Origin::Move);
             raw.constraints.locations.extend(asked);
@@ -166,6 +165,9 @@ impl Dc {
             if known.role.is_some_and(Role::is_active) {
                 line.active.push(node.clone());
             }
+            if known.role == Some(Role::Promoted) {
+                line.promoted.push(node.clone());
+            }
             line.token = line.token.max(known.token);
             if known.fault.is_some() || known.barred {
                 line.faults.insert(node.clone(), known.reason.clone());
@@ -178,14 +180,19 @@ impl Dc {
                 line.failures.insert(node.clone(), failures.count);
             }
         }
-        let placement = self.decision.as_ref().and_then(|d| d.placements.get(resource));
-        line.reason = placement.map(|placement| placement.reason.clone()).unwrap_or_default();
+        let decided = |name: &ResourceName| {
+            let placement = self.decision.as_ref()?.placements.get(name)?;
+            Some(placement.reason.clone())
+        };
+        line.reason = decided(resource).unwrap_or_default();
+        line.promotion =
+            promoted_role(resource).and_then(|role| decided(&role)).unwrap_or_default();
         line
     }
 }
 
 fn known(config: &ClusterConfig, name: &ResourceName) -> Result<(), Response> {
-    if config.resources().contains_key(name) || config.groups().contains_key(name) {
+    if config.raw().knows(name) {
         return Ok(());
     }
     Err(Response::refused(format!(

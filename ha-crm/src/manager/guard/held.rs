@@ -5,7 +5,7 @@ use std::time::Duration;
 use ha_agents::executor::{Action, Answer};
 use ha_agents::{Check, OpContext, Severity};
 use ha_core::effect::Effect;
-use ha_core::id::{FencingToken, OpId, ResourceName};
+use ha_core::id::{FencingToken, NodeName, OpId, ResourceName};
 use ha_core::role::Role;
 use ha_core::time::{Instant, WallTime};
 
@@ -45,6 +45,10 @@ pub(super) struct Held {
     /// What it was started with, or what is configured.
     pub(super) definition: Option<RawResource>,
     pub(super) token: Option<FencingToken>,
+    /// How well this copy would do as the promoted one, by its last answer.
+    promotion: Option<i32>,
+    /// Where it is promoted, as the leader last said.
+    pub(super) promoted_on: Option<NodeName>,
     pub(super) monitored: bool,
     /// Before then a node that is alone does not try again.
     pub(super) not_before: Instant,
@@ -55,6 +59,23 @@ impl Held {
     pub(super) fn may_be_active(&self) -> bool {
         let starting = self.running.is_some_and(|running| running.what == OperationName::Start);
         starting || self.role.map_or(self.doubtful, Role::is_active)
+    }
+
+    /// Whether it may be promoted: it is, or is being promoted, or may have been until it was
+    /// cleaned up.
+    pub(super) fn may_be_promoted(&self) -> bool {
+        let rising = self.running.is_some_and(|running| running.what == OperationName::Promote);
+        rising || self.role.map_or(self.doubtful, |role| role == Role::Promoted)
+    }
+
+    fn is_promotable(&self) -> bool {
+        self.definition.as_ref().is_some_and(|definition| definition.promotable)
+    }
+
+    /// What a recurring monitor expects.
+    pub(super) fn check(&self) -> Check {
+        let role = self.role.filter(|role| role.is_active()).unwrap_or(Role::Started);
+        Check { depth: 0, role: Some(role) }
     }
 
     pub(super) fn report(&self) -> ResourceReport {
@@ -70,6 +91,7 @@ impl Held {
             answered: self.answered,
             digest: self.definition.as_ref().filter(|_| active).map(digest),
             token: self.token,
+            promotion: self.promotion.filter(|_| active),
         }
     }
 
@@ -77,7 +99,7 @@ impl Held {
     pub(super) fn status(&self, at: WallTime) -> Option<ResourceStatus> {
         let role = self.role?;
         let mut status = ResourceStatus::stopped();
-        (status.role, status.fault) = (role, self.fault);
+        (status.role, status.fault, status.promotion) = (role, self.fault, self.promotion);
         if let Some(operation) = self.failed.filter(|_| self.barred || self.failures > 0) {
             let operation = if self.barred { OperationName::Start } else { operation };
             status.failures = Some(Failures { count: self.failures.max(1), last: at, operation });
@@ -103,7 +125,14 @@ impl Held {
         if let Some(limit) = limit {
             context.timeout = context.timeout.min(limit);
         }
-        context
+        match &self.promoted_on {
+            Some(node) if what == OperationName::Notify => context
+                .meta("notify-type", "post")
+                .meta("notify-operation", "promote")
+                .meta("notify-promote-uname", node.as_str()),
+            Some(node) => context.meta("notify-promoted-uname", node.as_str()),
+            None => context,
+        }
     }
 
     /// The recurring monitors that it shall have: depth and interval, with their time limits.
@@ -127,25 +156,41 @@ impl Held {
         if matches!(answer, Answer::Cancelled) {
             return None;
         }
+        if action == Action::Notify {
+            if answer.severity(operation) != Severity::None {
+                tracing::warn!(%resource, reason = why(answer), "a copy was not told whom to follow");
+            }
+            return None;
+        }
         self.doubtful = false;
+        self.take_promotion(answer);
         let (severity, role) = (answer.severity(operation), answer.role(operation));
         let (what, done) = match action {
+            Action::Demote => (OperationName::Demote, Role::Unpromoted),
+            Action::Promote => (OperationName::Promote, Role::Promoted),
             Action::Start => (OperationName::Start, Role::Started),
             Action::Stop => (OperationName::Stop, Role::Stopped),
             Action::Monitor(Check { .. })
-            | Action::Demote
             | Action::MigrateFrom
             | Action::MigrateTo
             | Action::Notify
-            | Action::Promote
             | Action::Reload
             | Action::Validate => (OperationName::Monitor, role.unwrap_or(Role::Started)),
         };
+        let is_copy = done == Role::Started && self.is_promotable();
+        let done = if is_copy { Role::Unpromoted } else { done };
         if severity == Severity::None {
             let before = self.role.replace(done);
             (self.fault, self.barred) = (None, false);
-            self.monitored &= done.is_active();
+            // Another role has monitors of its own.
+            let other = before.is_some_and(|before| before.is_active() && before != done);
+            self.monitored &= done.is_active() && !other;
             let resource = resource.clone();
+            match (action, before) {
+                (Action::Promote, _) => return Some(ManagerEvent::Promoted { resource }),
+                (Action::Demote, _) => return Some(ManagerEvent::Demoted { resource }),
+                _ => {}
+            }
             if done.is_active() {
                 return (before != Some(done)).then_some(ManagerEvent::Started { resource });
             }
@@ -154,14 +199,46 @@ impl Held {
         }
         let nothing_done =
             matches!(answer, Answer::NoAnswer { effect: Effect::None, .. }) || never_ran(answer);
-        let role = if nothing_done && what != OperationName::Stop {
-            self.role.filter(|role| role.is_active()).unwrap_or(Role::Stopped)
-        } else {
-            role.unwrap_or(Role::Started).max(Role::Started)
+        let role = match what {
+            OperationName::Stop => role.unwrap_or(Role::Started).max(self.at_least()),
+            _ if nothing_done => self.role.filter(|role| role.is_active()).unwrap_or(Role::Stopped),
+            // It may be promoted, or still be.
+            OperationName::Promote | OperationName::Demote => Role::Promoted,
+            _ => role.unwrap_or(Role::Started).max(self.at_least()),
         };
         self.role = Some(role);
         self.barred = severity >= Severity::Hard || nothing_done;
         Some(self.fails(resource, what, &why(answer), now))
+    }
+
+    /// What it is at the least after something about it has failed.
+    fn at_least(&self) -> Role {
+        self.role.filter(|role| role.is_active()).unwrap_or(Role::Started)
+    }
+
+    /// Keeps what an answer says of how well it would do as the promoted one; whether that is new.
+    pub(super) fn take_promotion(&mut self, answer: &Answer) -> bool {
+        let Answer::Report(report) = answer else { return false };
+        let Some(score) = report.promotion else { return false };
+        self.promotion.replace(score) != Some(score)
+    }
+
+    /// A recurring monitor has answered something that is not as it should be.
+    pub(super) fn failed_monitor(
+        &mut self,
+        resource: &ResourceName,
+        answer: &Answer,
+        now: Instant,
+    ) -> Option<ManagerEvent> {
+        let operation = Action::Monitor(self.check()).operation();
+        if answer.severity(operation) == Severity::None {
+            return None;
+        }
+        if answer.role(operation) == Some(Role::Promoted) && self.role.is_some() {
+            // Whoever did that: it must be known.
+            self.role = Some(Role::Promoted);
+        }
+        self.broke(resource, &why(answer), now)
     }
 
     /// A recurring monitor failed, or the resource has died.

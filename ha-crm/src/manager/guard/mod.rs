@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ha_agents::Check;
 use ha_agents::executor::{self, Action, Order, Refused};
-use ha_agents::{Check, Severity};
 use ha_core::guarantee::Guarantee;
 use ha_core::id::{Incarnation, NodeName, OpId, ResourceName, Term};
 use ha_core::role::Role;
 use ha_core::time::Instant;
 use ha_membership::quorum::Quorum;
 
-use self::held::{Held, Running, why};
+use self::held::{Held, Running};
 use super::event::ManagerEvent;
 use super::message::{Command, CommandAction, Message, Report, digest};
 use super::output::{Execution, Output};
@@ -158,20 +158,28 @@ impl Guard {
             config.resources().get(name).is_none_or(|definition| definition.managed)
                 && group.is_none_or(|group| group.managed)
         };
-        let single = self.resources.iter().filter(|(name, _)| self.is_single(name));
-        let single = single.filter(|(name, _)| managed(name));
-        let active = single.filter(|(_, held)| held.may_be_active());
-        let resources: Vec<_> = active.map(|(name, _)| name.clone()).collect();
+        let danger = self.resources.iter().filter(|(name, _)| managed(name));
+        let danger = danger.filter(|(name, held)| self.must_cease(name, held));
+        let resources: Vec<_> = danger.map(|(name, _)| name.clone()).collect();
         if !resources.is_empty() {
             out.push(Output::Event(ManagerEvent::SelfFence { resources: resources.clone() }));
             out.push(Output::SelfFence { resources });
         }
     }
 
-    /// At most one, unless the configuration says otherwise: what is unknown is not trusted.
+    /// At most one, unless the configuration says otherwise: what is unknown is not trusted. Of a
+    /// promotable resource that is the promoted one alone.
     fn is_single(&self, name: &ResourceName) -> bool {
-        let definition = self.cluster.resources().get(name);
-        definition.is_none_or(|definition| definition.guarantee == Guarantee::AtMostOne)
+        self.cluster.resources().get(name).is_none_or(is_single)
+    }
+
+    /// Whether it may be here what it may be in one place only.
+    fn must_cease(&self, name: &ResourceName, held: &Held) -> bool {
+        match self.cluster.resources().get(name) {
+            Some(definition) if definition.promotable => held.may_be_promoted(),
+            Some(definition) => is_single(definition) && held.may_be_active(),
+            None => held.may_be_active(),
+        }
     }
 
     /// Whether nobody leads this node, so that it looks after its own resources.
@@ -250,26 +258,35 @@ impl Guard {
     fn act(&mut self, kind: &ActionKind, now: Instant, out: &mut Vec<Output>) {
         let (resource, what) = match kind {
             ActionKind::Fence { .. } => return self.fence_itself(out),
+            // Nobody is promoted by a node that is alone.
+            ActionKind::Promote { .. } => return,
+            ActionKind::Demote { resource, .. } => (resource, OperationName::Demote),
             ActionKind::Probe { resource, .. } => (resource, OperationName::Monitor),
             ActionKind::Start { resource, .. } => (resource, OperationName::Start),
             ActionKind::Stop { resource, .. } => (resource, OperationName::Stop),
         };
-        let single = self.is_single(resource);
-        if what == OperationName::Start && single
-            || what == OperationName::Stop && single && !self.config.safeguards.stop_deadline
+        let ends = matches!(what, OperationName::Demote | OperationName::Stop);
+        let in_time = ends
+            && (self.is_single(resource)
+                || self
+                    .resources
+                    .get(resource)
+                    .is_some_and(|held| self.must_cease(resource, held)));
+        if what == OperationName::Start && self.is_single(resource)
+            || in_time && !self.config.safeguards.stop_deadline
         {
             return;
         }
         let definition = self.cluster.resources().get(resource).cloned();
         let held = self.resources.entry(resource.clone()).or_default();
-        let rests = held.not_before > now && what != OperationName::Stop;
+        let rests = held.not_before > now && !ends;
         if held.running.is_some() || rests {
             return;
         }
         if !held.may_be_active() || held.definition.is_none() {
             held.definition = definition;
         }
-        let limit = (what == OperationName::Stop && single).then_some(self.config.stop_within);
+        let limit = in_time.then_some(self.config.stop_within);
         self.execute(resource, (what, limit), None, out);
     }
 
@@ -293,13 +310,24 @@ impl Guard {
         let Some(held) = self.resources.get_mut(resource) else { return };
         held.running = Some(Running { op, what, command: command.map(|(_, op)| op) });
         let action = match what {
+            OperationName::Demote => Action::Demote,
             OperationName::Monitor => Action::Monitor(Check::PROBE),
+            OperationName::Notify => Action::Notify,
+            OperationName::Promote => Action::Promote,
             OperationName::Start => Action::Start,
             OperationName::Stop => Action::Stop,
         };
         let (resource, alone) = (resource.clone(), command.is_none());
         match what {
-            OperationName::Monitor => {}
+            OperationName::Monitor | OperationName::Notify => {}
+            OperationName::Demote => out.push(Output::Event(ManagerEvent::DemoteRequested {
+                resource: resource.clone(),
+                alone,
+            })),
+            OperationName::Promote => out.push(Output::Event(ManagerEvent::PromoteRequested {
+                resource: resource.clone(),
+                token: held.token,
+            })),
             OperationName::Start => out.push(Output::Event(ManagerEvent::StartRequested {
                 resource: resource.clone(),
                 token: held.token,
@@ -325,7 +353,7 @@ impl Guard {
             let Some(held) = self.resources.get(resource) else { return };
             let context = held.context(resource, op, (OperationName::Monitor, None));
             let context = context.timeout(timeout).every(interval);
-            let order = Order { term: None, action: Action::Monitor(Check::STARTED), context };
+            let order = Order { term: None, action: Action::Monitor(held.check()), context };
             out.push(Output::Execute(execution(held.definition.as_ref(), order)));
         }
     }
@@ -363,9 +391,8 @@ impl Guard {
     }
 
     fn obey(&mut self, now: Instant, from: &NodeName, command: Command, out: &mut Vec<Output>) {
-        let Command { term, life, op, resource, definition, action } = command;
+        let Command { term, life, op, resource, definition, action, promoted } = command;
         let quorate = self.holds_quorum(now);
-        let single = definition.guarantee == Guarantee::AtMostOne;
         let held = self.resources.entry(resource.clone()).or_default();
         if life != self.life || held.commanded.is_some_and(|newest| op <= newest) {
             return;
@@ -374,6 +401,10 @@ impl Guard {
             return; // It will be said again.
         }
         held.commanded = Some(op);
+        held.promoted_on = match action {
+            CommandAction::Promote { .. } => None,
+            _ => promoted.or(held.promoted_on.take()),
+        };
         let what = match action {
             CommandAction::CleanUp => {
                 held.clean_up();
@@ -382,9 +413,12 @@ impl Guard {
                 return;
             }
             CommandAction::Probe => OperationName::Monitor,
-            CommandAction::Start { .. } if !quorate && single => {
+            CommandAction::Promote { .. } | CommandAction::Start { .. }
+                if !quorate && needs_quorum(action, &definition) =>
+            {
                 held.answered = Some(op);
-                let reason = format!("cannot start {resource}: this node has no quorum");
+                let verb = if is_single(&definition) { "start" } else { "promote" };
+                let reason = format!("cannot {verb} {resource}: this node has no quorum");
                 let from = from.clone();
                 out.push(Output::Event(ManagerEvent::CommandRefused { from, reason }));
                 return;
@@ -393,6 +427,12 @@ impl Guard {
                 held.token = Some(token);
                 OperationName::Start
             }
+            CommandAction::Promote { token } => {
+                held.token = Some(token);
+                OperationName::Promote
+            }
+            CommandAction::Demote => OperationName::Demote,
+            CommandAction::Notify => OperationName::Notify,
             CommandAction::Stop => OperationName::Stop,
         };
         // What runs is stopped as it was started, whatever is configured now.
@@ -423,12 +463,12 @@ impl Guard {
                 (resource, event)
             }
             executor::Output::Monitored { resource, answer, .. } => {
-                let operation = Action::Monitor(Check::STARTED).operation();
-                if answer.severity(operation) == Severity::None {
+                let Some(held) = self.resources.get_mut(&resource) else { return };
+                let is_new = held.take_promotion(&answer);
+                let event = held.failed_monitor(&resource, &answer, now);
+                if event.is_none() && !is_new {
                     return;
                 }
-                let broke = |held: &mut Held| held.broke(&resource, &why(&answer), now);
-                let event = self.resources.get_mut(&resource).and_then(broke);
                 (resource, event)
             }
             executor::Output::Refused { op, why } => return self.refused(now, op, &why),
@@ -449,6 +489,15 @@ impl Guard {
             self.news = true;
         }
     }
+}
+
+/// Whether it may be active in one place only.
+fn is_single(definition: &RawResource) -> bool {
+    definition.guarantee == Guarantee::AtMostOne && !definition.promotable
+}
+
+fn needs_quorum(action: CommandAction, definition: &RawResource) -> bool {
+    matches!(action, CommandAction::Promote { .. }) || is_single(definition)
 }
 
 fn execution(definition: Option<&RawResource>, order: Order) -> Box<Execution> {

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ha_agents::executor::{self, Action, Answer};
+use ha_agents::executor::{self, Action, Answer, Order};
 use ha_agents::{Check, Outcome, Report};
 use ha_core::id::{FencingToken, Incarnation, NodeName, ResourceName};
 use ha_core::machine::Machine;
 use ha_core::time::Instant;
 use ha_crm::manager::{Execution, Input, Manager, ManagerConfig, Message, Output, Response};
-use ha_crm::model::ClusterConfig;
+use ha_crm::model::{ClusterConfig, promoted_role};
 use ha_membership::mesh::wire;
 use ha_membership::mesh::{Mesh, MeshConfig, MeshInput, MeshOutput};
 use ha_membership::quorum::VoteQuorum;
@@ -215,25 +215,37 @@ impl Host {
         builder.build().expect("valid")
     }
 
+    /// A promoted role becomes active as a resource does.
+    fn begin(&mut self, order: &Order, name: &ResourceName, (me, quorate): (NodeIndex, bool)) {
+        let token = order.context.meta.get("fencing-token");
+        let token = token.and_then(|token| token.parse::<FencingToken>().ok());
+        self.active.insert(name.clone(), token);
+        let resource = name.clone();
+        self.model.borrow_mut().fact(Fact::Start { resource, node: me, token, quorate });
+    }
+
     fn execute(&mut self, execution: Execution, quorate: bool, context: &mut Context<'_, Self>) {
         let order = execution.order;
         let (resource, op, action) = (order.resource().clone(), order.op(), order.action);
         let me = context.node();
-        let mut model = self.model.borrow_mut();
         if action == Action::Stop {
             self.watched.remove(&resource);
         }
+        let role = promoted_role(&resource).expect("a short name");
+        match action {
+            Action::Start => self.begin(&order, &resource, (me, quorate)),
+            Action::Promote => self.begin(&order, &role, (me, quorate)),
+            _ => {}
+        }
+        let mut model = self.model.borrow_mut();
         let outcome = match action {
-            Action::Start => {
-                let token = order.context.meta.get("fencing-token");
-                let token = token.and_then(|token| token.parse::<FencingToken>().ok());
-                self.active.insert(resource.clone(), token);
-                model.fact(Fact::Start { resource: resource.clone(), node: me, token, quorate });
-                if model.chance(0.03) { Outcome::GenericError } else { Outcome::Success }
-            }
+            Action::Promote | Action::Start if model.chance(0.03) => Outcome::GenericError,
             Action::Stop if model.chance(0.01) => Outcome::GenericError,
+            Action::Demote if model.chance(0.05) => Outcome::GenericError,
             Action::Monitor(Check { role: None, .. }) => {
-                if self.active.contains_key(&resource) {
+                if self.active.contains_key(&role) {
+                    Outcome::RunningPromoted
+                } else if self.active.contains_key(&resource) {
                     Outcome::Success
                 } else {
                     Outcome::NotRunning
@@ -246,11 +258,15 @@ impl Host {
             | Action::Notify
             | Action::Promote
             | Action::Reload
+            | Action::Start
             | Action::Stop
             | Action::Validate => Outcome::Success,
         };
         let delay = context.rng().between(Duration::from_millis(1), Duration::from_millis(60));
-        let answer = Answer::Report(Report::from(outcome));
+        let mut report = Report::from(outcome);
+        // Some are never fit to be promoted.
+        report.promotion = Some(if me.get() == 3 { -1 } else { 10 + i32::from(me.get() == 1) });
+        let answer = Answer::Report(report);
         let output = executor::Output::Ended { op, resource, action, answer, failures: 0 };
         context.later(delay, BothInput::Manager(Box::new(Input::Executed(output))));
     }
@@ -260,14 +276,26 @@ impl Host {
         let mut model = self.model.borrow_mut();
         match (action, report.outcome) {
             (Action::Stop, Outcome::Success) => {
+                let role = promoted_role(&resource).expect("a short name");
                 self.active.remove(&resource);
+                self.active.remove(&role);
                 model.fact(Fact::Stopped { resource, node: me });
+                model.fact(Fact::Stopped { resource: role, node: me });
+            }
+            (Action::Demote, Outcome::Success) => {
+                let role = promoted_role(&resource).expect("a short name");
+                self.active.remove(&role);
+                model.fact(Fact::Stopped { resource: role, node: me });
             }
             (Action::Start, Outcome::Success) => {
                 self.watched.insert(resource);
             }
-            (Action::Monitor(_), Outcome::NotRunning) => {
-                model.fact(Fact::FoundStopped { resource, node: me });
+            (Action::Monitor(_), outcome @ (Outcome::NotRunning | Outcome::Success)) => {
+                let role = promoted_role(&resource).expect("a short name");
+                model.fact(Fact::FoundStopped { resource: role, node: me });
+                if outcome == Outcome::NotRunning {
+                    model.fact(Fact::FoundStopped { resource, node: me });
+                }
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ha_core::id::NodeName;
 use ha_crm::Cluster;
 use ha_crm::manager::{Input, ManagerConfigBuilder, Request, RequestId, Safeguards};
-use ha_crm::model::{ClusterConfig, FenceDevice, Fencing, Resource, VoteRules};
+use ha_crm::model::{ClusterConfig, FenceDevice, Fencing, Resource, VoteRules, promoted_role};
 use ha_sim::{Chaos, Kind, NodeIndex, Quality, Seeds, Violation, World};
 
 use self::host::{BothInput, Host};
@@ -30,7 +30,8 @@ fn index(name: &NodeName) -> usize {
     name.as_str().trim_start_matches('n').parse().expect("n and a number")
 }
 
-/// Two databases, one of them after and with the other, a third, and a proxy on every node.
+/// Two databases, one of them after and with the other, a third, a proxy on every node, and a
+/// database with copies of which one is promoted.
 fn config(nodes: usize, witnesses: usize) -> ClusterConfig {
     let names = || (0..nodes).map(node);
     let single = |number: usize| {
@@ -43,7 +44,8 @@ fn config(nodes: usize, witnesses: usize) -> ClusterConfig {
         .at_most_one(single(0))
         .at_most_one(single(1).with(resource(0)).after(resource(0)))
         .at_most_one(single(2))
-        .at_least_one(single(3));
+        .at_least_one(single(3))
+        .at_most_one(single(4).promotable());
     for witness in 0..witnesses {
         builder = builder.witness(node(nodes + witness));
     }
@@ -53,7 +55,7 @@ fn config(nodes: usize, witnesses: usize) -> ClusterConfig {
 fn world(seed: u64, config: &ClusterConfig, safeguards: Safeguards) -> World<Host> {
     let names = config.nodes().to_vec();
     let count = names.len();
-    let singles = (0..3).map(resource).collect();
+    let singles = (0..3).map(resource).chain(promoted_role(&resource(4))).collect();
     let model = Rc::new(RefCell::new(Model::new(seed, names, singles)));
     let host = |_| Host::new(config.clone(), safeguards, Rc::clone(&model));
     World::builder(seed)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ha_core::id::{FencingToken, NodeName, OpId, ResourceName, Term};
 use ha_core::time::{Instant, WallTime};
 use ha_crm::manager::{Input, Ledger, Read, Written};
+use ha_crm::model::promoted_role;
 use ha_membership::Revision;
 use ha_membership::store::Expected;
 use ha_sim::{NodeIndex, Rng, Violation, World};
@@ -345,6 +346,7 @@ fn kill_a_service(world: &mut World<Host>) -> Result<(), Violation> {
         }
         let Some(resource) = host.watched.pop_first() else { continue };
         host.active.remove(&resource);
+        host.active.remove(&promoted_role(&resource).expect("a short name"));
         let reason = "it ended".to_owned();
         let died = ha_agents::executor::Output::Died { resource, reason, failures: 0 };
         world.input(node, BothInput::Manager(Box::new(Input::Executed(died))))?;

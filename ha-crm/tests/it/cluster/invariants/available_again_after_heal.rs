@@ -8,10 +8,11 @@ use crate::cluster::host::Host;
 pub(crate) fn available_again_after_heal(world: &World<Host>) -> bool {
     let Some((_, first)) = world.nodes().next() else { return false };
     let config = &first.cluster;
-    config.resources().keys().all(|resource| {
+    let model = first.model.borrow();
+    config.resources().keys().chain(&model.singles).all(|resource| {
         let count = world.nodes().filter(|(_, host)| host.active.contains_key(resource)).count();
         let members = config.nodes().iter().filter(|node| !config.is_witness(node)).count();
-        let single = first.model.borrow().singles.contains(resource);
+        let single = model.singles.contains(resource);
         count == if single { 1 } else { members }
     })
 }
