@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, cmd};
+use ::redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, cmd,
+};
 use async_trait::async_trait;
 use ha_core::time::{BootClock, Clock as _};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -149,7 +151,10 @@ impl Redis {
         if let Some(password) = &self.password {
             login = login.set_password(password.reveal());
         }
-        let (mut connection, driver) = MultiplexedConnection::new(&login, stream).await?;
+        // How long an answer may take is up to whoever asks.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+        let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
+        let (mut connection, driver) = opened?;
         tokio::pin!(driver);
         let work = work(&mut connection);
         tokio::pin!(work);

@@ -177,7 +177,7 @@ fn wrong_passwords_and_hung_servers_are_told_apart() {
             let pid = agent.agent().id().await.expect("it runs").to_string();
             let kill = |signal: &str| Command::new("kill").args([signal, &pid]).status();
             assert!(kill("-STOP").expect("kill").success());
-            let hurry = context().timeout(Duration::from_millis(300));
+            let hurry = context().timeout(Duration::from_millis(900));
             let check = Check { depth: 10, ..Check::STARTED };
             agent.monitor(&hurry, check).await.expect_err("no answer, which is no failure");
             assert!(kill("-CONT").expect("kill").success());
