@@ -16,9 +16,10 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::check::ServiceCheck;
 use super::promotable::{NEVER, Replication, ReplicationStatus, checked};
-use super::{Process, Secret, described};
+use super::{Process, described};
 use crate::agent::{Metadata, Report};
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 
 /// Whom a copy follows while there is no primary: RFC 2606 has nobody of that name.
 const NOBODY: &str = "no-primary.invalid";

@@ -13,9 +13,10 @@ use ha_core::driver::pause;
 use self::client::{Client, Row, text};
 use super::check::ServiceCheck;
 use super::promotable::{NEVER, Replication, ReplicationStatus, checked};
-use super::{Process, Secret, described};
+use super::{Process, described};
 use crate::agent::{Metadata, Report};
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 
 /// The scores of a primary, of a copy that hears of it, and of one that does not.
 const PRIMARY_SCORE: i32 = 1000;
