@@ -182,6 +182,19 @@ fn wrong_passwords_and_hung_servers_are_told_apart() {
             agent.monitor(&hurry, check).await.expect_err("no answer, which is no failure");
             assert!(kill("-CONT").expect("kill").success());
             assert_eq!(look(&agent, check).await, Report::success());
+
+            // A slow answer is waited for, also where no login comes first.
+            assert_eq!(cli(port, &["CONFIG", "SET", "requirepass", ""]), "OK");
+            let open = Redis::new(&socket);
+            assert!(kill("-STOP").expect("kill").success());
+            let slow = open.status(10);
+            tokio::pin!(slow);
+            tokio::select! { biased;
+                early = &mut slow => panic!("nobody has answered: {early:?}"),
+                late = pause(Duration::from_millis(900)) => late.expect("a timer"),
+            }
+            assert!(kill("-CONT").expect("kill").success());
+            assert!(slow.await.expect("an answer").promoted);
             assert!(kill("-KILL").expect("kill").success());
             while look(&agent, check).await.outcome != Outcome::NotRunning {}
         });
