@@ -91,6 +91,8 @@ pub mod registry;
 pub mod restart;
 #[cfg(feature = "tokio")]
 mod run;
+#[cfg(feature = "tokio")]
+mod secret;
 #[cfg(any(feature = "ocf", feature = "tokio"))]
 mod span;
 #[cfg(feature = "systemd")]

@@ -195,7 +195,7 @@ fn failed(error: &BackendError) -> Report {
     let outcome = match error {
         BackendError::NoInterface { .. } => Outcome::NotInstalled,
         BackendError::Privilege { .. } => Outcome::NoPermission,
-        BackendError::Refused { .. } | _ => Outcome::GenericError,
+        BackendError::Refused { .. } | BackendError::Unreadable { .. } | _ => Outcome::GenericError,
     };
     Report::new(outcome, reason)
 }

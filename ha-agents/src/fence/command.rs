@@ -15,6 +15,7 @@ use tokio::process::Command;
 
 use super::{Evidence, FenceAction, FenceAgent, FenceError, Power};
 use crate::group::Group;
+use crate::secret::Secret;
 
 /// How much output of an agent is kept; more is read and thrown away.
 const MAX_OUTPUT: usize = 64 * 1024;
@@ -45,21 +46,13 @@ const MAX_OUTPUT: usize = 64 * 1024;
 pub struct FenceCommand {
     device: String,
     program: OsString,
+    /// Any of the values may be a password.
     parameters: BTreeMap<String, Secret>,
     plugs: BTreeMap<NodeName, String>,
     only_plugged: bool,
     timeout: Duration,
     evidence: Option<Evidence>,
     names: BTreeMap<FenceAction, String>,
-}
-
-/// A value that may be a password: never printed.
-struct Secret(String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
 }
 
 /// Collects the settings of a [`FenceCommand`].
@@ -72,7 +65,7 @@ pub struct FenceCommandBuilder {
 impl FenceCommandBuilder {
     /// Sets a parameter of the agent.
     pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.command.parameters.insert(name.into(), Secret(value.into()));
+        self.command.parameters.insert(name.into(), Secret::new(value));
         self
     }
 
@@ -124,13 +117,13 @@ impl FenceCommandBuilder {
     pub fn build(self) -> Result<FenceCommand, ConfigError> {
         let mut problems = Problems::new();
         let one_line = |text: &str| !text.contains(['\n', '\r', '\0']);
-        for (name, Secret(value)) in &self.command.parameters {
+        for (name, value) in &self.command.parameters {
             let path = format!("fence.{}.parameters", self.command.device);
             if name.is_empty() || !one_line(name) || name.contains('=') {
                 problems.add(path, format!("{name:?}"), "names of one line without '='");
             } else if matches!(name.as_str(), "action" | "port" | "plug") {
                 problems.add(path, name, "other names: the action and the plug are set by us");
-            } else if !one_line(value) {
+            } else if !one_line(value.reveal()) {
                 problems.add(path, format!("{name}=…"), "values of one line");
             }
         }
@@ -186,7 +179,7 @@ impl FenceCommand {
             format!("port={plug}\n")
         });
         let parameters = self.parameters.iter();
-        let parameters = parameters.map(|(name, Secret(value))| format!("{name}={value}\n"));
+        let parameters = parameters.map(|(name, value)| format!("{name}={}\n", value.reveal()));
         [action].into_iter().chain(port).chain(parameters).collect()
     }
 

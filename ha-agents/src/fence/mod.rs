@@ -14,8 +14,6 @@ mod native;
 pub mod redfish;
 pub mod runner;
 pub mod sbd;
-#[cfg(any(feature = "ipmi", feature = "redfish"))]
-mod secret;
 #[cfg(feature = "tokio")]
 mod ssh;
 pub mod topology;

@@ -45,8 +45,6 @@ mod redis;
 mod rescan;
 #[cfg(feature = "route")]
 mod route;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
-mod secret;
 mod stateful;
 #[cfg(feature = "tokio")]
 mod symlink;
@@ -86,8 +84,6 @@ pub use self::promotable::{MemoryReplication, NEVER, Promotable, Replication, Re
 pub use self::redis::Redis;
 #[cfg(feature = "route")]
 pub use self::route::Route;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
-use self::secret::Secret;
 pub use self::stateful::Stateful;
 #[cfg(feature = "tokio")]
 pub use self::symlink::Symlink;

@@ -39,7 +39,8 @@ pub(crate) fn containing<'a>(all: &'a [Mounted], path: &Path) -> Option<(&'a Mou
     Some((around, name))
 }
 
-fn parse(text: &[u8]) -> Vec<Mounted> {
+/// What a text of the kernel's, such as another process's, says is mounted.
+pub(crate) fn parse(text: &[u8]) -> Vec<Mounted> {
     text.split(|&byte| byte == b'\n').filter_map(line).collect()
 }
 

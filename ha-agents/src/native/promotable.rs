@@ -82,7 +82,8 @@ pub trait Replication: fmt::Debug + Send + Sync {
 
 /// A server with replication: `agent` starts and stops it, and `replication` says what it is.
 ///
-/// - A **start** brings it up as a copy, which takes no writes, and waits until it answers.
+/// - A **start** brings it up as a copy, which takes no writes, and waits until it answers. What
+///   runs already is left as it is, and the start of a primary that runs fails.
 /// - A **monitor** asks the agent, then the server: `Success` is a copy, `RunningPromoted` the
 ///   primary, with the promotion score; one that does not answer has failed.
 /// - A **promote** makes it the primary, a **demote** a copy again; a server that becomes a copy
@@ -278,8 +279,12 @@ impl<A: ResourceAgent, R: Replication> ResourceAgent for Promotable<A, R> {
         let work = async {
             let found = self.agent.monitor(context, Check::PROBE).await?;
             if serves(found.outcome) {
-                // What runs keeps its role.
-                return self.await_service(context).await;
+                // What runs keeps its role; a primary is not what a start ends with.
+                let report = self.await_service(context).await?;
+                if report.outcome != Outcome::Success {
+                    return Ok(report);
+                }
+                return Ok(told(self.replication.status(0).await, false));
             }
             self.bring_up(context).await
         };

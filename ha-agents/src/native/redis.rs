@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, cmd};
+use ::redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, cmd,
+};
 use async_trait::async_trait;
 use ha_core::time::{BootClock, Clock as _};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,9 +16,10 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::check::ServiceCheck;
 use super::promotable::{NEVER, Replication, ReplicationStatus, checked};
-use super::{Process, Secret, described};
+use super::{Process, described};
 use crate::agent::{Metadata, Report};
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 
 /// Whom a copy follows while there is no primary: RFC 2606 has nobody of that name.
 const NOBODY: &str = "no-primary.invalid";
@@ -25,8 +28,11 @@ const CHECK_KEY: &str = "ha-agents:check";
 /// The scores of `ocf:heartbeat:redis` for a primary and for a copy that is up to date.
 const PRIMARY_SCORE: i32 = 1000;
 const COPY_SCORE: i32 = 100;
-/// The score of a copy whose connection to the primary has just broken.
+/// The score of a copy whose connection to the primary has just broken, the least score of one
+/// that had such a connection, and that of one that never had.
 const BROKEN_SCORE: i32 = 50;
+const LEAST_SCORE: i32 = 2;
+const UNLINKED_SCORE: i32 = 1;
 
 /// Asks and tells a Redis server (`ocf:heartbeat:redis`): alone as a
 /// [`ServiceCheck`], or promotable with [`Promotable`](super::Promotable).
@@ -40,8 +46,9 @@ const BROKEN_SCORE: i32 = 50;
 /// The promotion score is 1000 for the primary, and for a copy 100 less the seconds since it last
 /// heard of its primary; while the connection is broken 50 less the seconds since then, so that of
 /// two copies the one that heard longer is promoted. A copy that is receiving its first data, or is
-/// behind by more than `max_lag`, must not be promoted. One that has had no primary since it was
-/// started scores 50: after a stop of all, name the one with the newest data yourself.
+/// behind by more than `max_lag`, must not be promoted. One that was never connected to a primary
+/// since it was started, or was told to follow another, scores 1, and any that was at least 2:
+/// after a stop of all, name the one with the newest data yourself.
 ///
 /// A copy is read-only as long as the server's configuration leaves `replica-read-only` at `yes`.
 ///
@@ -145,7 +152,10 @@ impl Redis {
         if let Some(password) = &self.password {
             login = login.set_password(password.reveal());
         }
-        let (mut connection, driver) = MultiplexedConnection::new(&login, stream).await?;
+        // How long an answer may take is up to whoever asks.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+        let opened = MultiplexedConnection::new_with_config(&login, stream, patient).await;
+        let (mut connection, driver) = opened?;
         tokio::pin!(driver);
         let work = work(&mut connection);
         tokio::pin!(work);
@@ -188,12 +198,15 @@ impl Redis {
         };
         let lag = behind.map(Duration::from_secs);
         let late = self.max_lag.is_some_and(|max| lag.is_some_and(|lag| lag > max));
+        let less = i32::try_from(behind.unwrap_or_default()).unwrap_or(i32::MAX);
         let score = if field("master_sync_in_progress") == Some("1") || late {
             NEVER
+        } else if is_up {
+            COPY_SCORE.saturating_sub(less).max(BROKEN_SCORE + 1)
+        } else if behind.is_some() {
+            BROKEN_SCORE.saturating_sub(less).max(LEAST_SCORE)
         } else {
-            let best = if is_up { COPY_SCORE } else { BROKEN_SCORE };
-            let less = i32::try_from(behind.unwrap_or_default()).unwrap_or(i32::MAX);
-            best.saturating_sub(less).max(if is_up { BROKEN_SCORE + 1 } else { 1 })
+            UNLINKED_SCORE
         };
         (ReplicationStatus { promoted: false, score: Some(score), doubt: None }, lag)
     }
@@ -290,5 +303,30 @@ impl ServiceCheck for Redis {
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_was_never_connected_comes_after_all_that_were() {
+        let score = |link: &str| {
+            let info = format!("# Replication\r\nrole:slave\r\n{link}\r\n");
+            Redis::new("h:1").judge(&info).0.score
+        };
+        let up = |ago: &str| {
+            score(&format!("master_link_status:up\r\nmaster_last_io_seconds_ago:{ago}"))
+        };
+        assert_eq!([up("0"), up("30"), up("49"), up("999")], [100, 70, 51, 51].map(Some));
+        let down = |since: &str| {
+            score(&format!("master_link_status:down\r\nmaster_link_down_since_seconds:{since}"))
+        };
+        assert_eq!([down("0"), down("30"), down("48")], [50, 20, 2].map(Some));
+        assert_eq!([down("49"), down("50"), down("99999999999")], [2; 3].map(Some));
+        assert_eq!(down("-1"), Some(1), "it has had no primary");
+        let first = "master_link_status:down\r\nmaster_sync_in_progress:1";
+        assert_eq!(score(first), Some(NEVER), "its data are not whole");
     }
 }

@@ -219,6 +219,27 @@ fn a_busy_file_system_is_freed_or_its_holder_named() {
 }
 
 #[test]
+fn who_has_another_file_system_under_the_same_path_is_left_alone() {
+    on_a_host(async |dir| {
+        let at = folder(dir, "at");
+        // Its own namespace, with something else at the place.
+        let elsewhere = "exec unshare -m --propagation private sh -c \
+            'mount -t tmpfs other at && cd at && touch $READY && exec sleep 1000'";
+        let mut other = Squatter::new(dir, elsewhere);
+        let agent = Mount::new("ha-data", &at).fstype("tmpfs").kill_holders(true);
+        starts(&agent).await;
+        let ours = "exec unshare -m --propagation slave sh -c \
+            'cd at && touch $READY && exec sleep 1000'";
+        let mut copy = Squatter::new(dir, ours);
+        let mut holder = Squatter::new(&at, "touch $READY; exec sleep 1000");
+        stops(&agent).await;
+        assert!(holder.0.wait().expect("waited").code().is_none(), "killed");
+        assert!(copy.0.wait().expect("waited").code().is_none(), "it has the same one");
+        assert_eq!(other.0.try_wait().expect("looked"), None, "it has nothing of ours");
+    });
+}
+
+#[test]
 fn an_image_is_waited_for_and_mounted_through_a_loop_device() {
     on_a_host(async |dir| {
         let Some(mkfs) = ha_lab::require_program("mkfs.ext4") else { return };

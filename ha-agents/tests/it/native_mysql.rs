@@ -73,18 +73,32 @@ async fn look(agent: &dyn ResourceAgent, check: Check) -> Report {
     agent.monitor(&patient(), check).await.expect("an answer")
 }
 
-/// A copy, in `copy`, that cannot apply what it gets must not be promoted.
-async fn breaks(agent: &dyn ResourceAgent, copy: &Path, primary: &Path) {
-    query(copy, "root", "SET sql_log_bin = 0; INSERT INTO ha.beat VALUES (9, NOW())");
-    query(primary, "app", "INSERT INTO ha.beat VALUES (9, NOW())");
-    let report = loop {
+/// Looks until the outcome is this one.
+async fn comes_to(agent: &dyn ResourceAgent, outcome: Outcome) -> Report {
+    loop {
         let report = look(agent, Check::STARTED).await;
-        if report.outcome != Outcome::Success {
-            break report;
+        if report.outcome == outcome {
+            return report;
         }
         pause(Duration::from_millis(50)).await.expect("a timer");
-    };
-    assert_eq!((report.outcome, report.promotion), (Outcome::Degraded, Some(NEVER)));
+    }
+}
+
+/// A copy, in `copy`, that can no longer get what comes next, or cannot apply what it gets, must
+/// not be promoted.
+async fn breaks(agent: &dyn ResourceAgent, copy: &Path, primary: &Path) {
+    let restart = |id: u8| format!("STOP SLAVE; SET GLOBAL server_id = {id}; START SLAVE");
+    assert_eq!(query(copy, "root", &restart(2)), "", "its primary's");
+    let report = comes_to(agent, Outcome::Degraded).await;
+    assert_eq!(report.promotion, Some(NEVER));
+    assert!(report.reason.contains("server ids"), "{report:?}");
+    assert_eq!(query(copy, "root", &restart(1)), "");
+    comes_to(agent, Outcome::Success).await;
+
+    query(copy, "root", "SET sql_log_bin = 0; INSERT INTO ha.beat VALUES (9, NOW())");
+    query(primary, "app", "INSERT INTO ha.beat VALUES (9, NOW())");
+    let report = comes_to(agent, Outcome::Degraded).await;
+    assert_eq!(report.promotion, Some(NEVER));
     assert!(report.reason.contains("Duplicate"), "{report:?}");
 }
 

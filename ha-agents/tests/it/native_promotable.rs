@@ -45,7 +45,9 @@ fn a_server_goes_through_all_roles_and_each_step_may_be_repeated() {
                 assert_eq!(report.outcome, Outcome::Success, "{report:?}");
                 assert_eq!(look(&agent, Role::Promoted).await.outcome, Outcome::RunningPromoted);
             }
-            agent.start(&context).await.expect("an answer");
+            let report = agent.start(&context).await.expect("an answer");
+            assert_eq!(report.outcome, Outcome::GenericError, "it is no copy: {report:?}");
+            assert!(report.reason.contains("not become unpromoted"), "{report:?}");
             assert_eq!(look(&agent, Role::Promoted).await.outcome, Outcome::RunningPromoted);
             for _ in 0..2 {
                 let report = agent.demote(&context).await.expect("an answer");

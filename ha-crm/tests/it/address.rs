@@ -1,6 +1,7 @@
 //! Floating addresses as resources, in memory and on a real interface.
 
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,5 +112,38 @@ fn a_real_interface_has_the_address_exactly_while_it_is_started() {
         let own = Address::new("10.77.0.1/24".parse().expect("an address"), "eth0");
         asked(own, "stop");
         assert!(host.holds("10.77.0.1".parse().expect("an address")).expect("addresses"));
+    });
+}
+
+/// Set in a test that was started again as a process of its own.
+const ALONE: &str = "HA_CRM_TEST_ALONE";
+
+#[test]
+fn an_address_that_cannot_be_looked_for_is_not_stopped() {
+    let name = "address::an_address_that_cannot_be_looked_for_is_not_stopped";
+    if std::env::var_os(ALONE).is_none() {
+        // The limit of open files is that of a whole process.
+        let mut again = Command::new("/proc/self/exe");
+        let again = again.args([name, "--exact", "--nocapture"]).env(ALONE, "1").output();
+        let again = again.expect("started");
+        assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+        return assert!(String::from_utf8_lossy(&again.stdout).contains("1 passed"));
+    }
+    run(async {
+        let files = rustix::process::Resource::Nofile;
+        let usual = rustix::process::getrlimit(files);
+        let none = rustix::process::Rlimit { current: Some(0), ..usual };
+        let agent = Address::new(vip(), "lo");
+        rustix::process::setrlimit(files, none).expect("lowered");
+        let looked = agent.monitor(&context(), Check::PROBE).await;
+        let stopped = agent.stop(&context()).await;
+        rustix::process::setrlimit(files, usual).expect("raised again");
+        for result in [looked, stopped] {
+            let report = result.expect("an answer");
+            assert_eq!(report.outcome, Outcome::GenericError, "{}", report.reason);
+            assert!(report.reason.contains("could not be asked"), "{}", report.reason);
+        }
+        let probe = agent.monitor(&context(), Check::PROBE).await.expect("an answer");
+        assert_eq!(probe.outcome, Outcome::NotRunning, "{}", probe.reason);
     });
 }

@@ -154,7 +154,7 @@ pub enum BackendError {
         /// How long it might take.
         limit: Duration,
     },
-    /// The interface went away.
+    /// There is no such interface, or it went away.
     #[error("cannot change the addresses of {interface}: it is gone; plug it in or name another")]
     NoInterface {
         /// The interface.
@@ -180,6 +180,17 @@ pub enum BackendError {
         /// The interface.
         interface: String,
     },
+    /// The kernel could not be asked what is there: nothing is known, nothing was changed.
+    #[error(
+        "cannot tell which addresses {interface} has: the kernel could not be asked; try again,          and look at the limit of open files"
+    )]
+    Unreadable {
+        /// The interface.
+        interface: String,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl BackendError {
@@ -187,7 +198,9 @@ impl BackendError {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::NoInterface { .. } | Self::Privilege { .. } => Effect::None,
+            Self::NoInterface { .. } | Self::Privilege { .. } | Self::Unreadable { .. } => {
+                Effect::None
+            }
             Self::Command { .. } | Self::NoAnswer { .. } | Self::Refused { .. } => Effect::Unknown,
         }
     }

@@ -49,15 +49,16 @@ impl NetlinkBackend {
     ///
     /// # Errors
     ///
-    /// [`BackendError::NoInterface`] when there is none of this name.
+    /// [`BackendError::NoInterface`] when there is none of this name, and
+    /// [`BackendError::Unreadable`] when the kernel could not be asked.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn open(name: &str) -> Result<Self, BackendError> {
-        let no_interface = || BackendError::NoInterface { interface: name.to_owned() };
-        let handle = crate::net::interface::connect().map_err(|_| no_interface())?;
-        let interface = Interface::find(&handle, name).await.map_err(|_| no_interface())?;
+        let failed = |error| unread(name, error);
+        let handle = crate::net::interface::connect().map_err(failed)?;
+        let interface = Interface::find(&handle, name).await.map_err(failed)?;
         Ok(Self::new(interface, handle))
     }
 
@@ -104,9 +105,7 @@ impl NetlinkBackend {
 
     /// Our addresses, and when each was put there (hundredths of a second since the boot).
     pub(crate) async fn stamped(&self) -> Result<BTreeSet<(VirtualAddress, u32)>, BackendError> {
-        let messages = self.messages().await.map_err(|error| BackendError::NoInterface {
-            interface: format!("{} ({})", self.interface.name(), into_io(error)),
-        })?;
+        let messages = self.messages().await?;
         let stamp = |message: &AddressMessage| {
             message.attributes.iter().find_map(|attribute| {
                 if let AddressAttribute::CacheInfo(info) = attribute {
@@ -148,9 +147,10 @@ impl NetlinkBackend {
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn messages(&self) -> Result<Vec<AddressMessage>, rtnetlink::Error> {
+    async fn messages(&self) -> Result<Vec<AddressMessage>, BackendError> {
         let request = self.handle.address().get().set_link_index_filter(self.interface.index());
-        request.execute().try_collect().await
+        let messages = request.execute().try_collect().await;
+        messages.map_err(|error| unread(self.interface.name(), into_io(error)))
     }
 
     fn is_ours(&self, message: &AddressMessage) -> Option<VirtualAddress> {
@@ -181,9 +181,7 @@ impl AddressBackend for NetlinkBackend {
     }
 
     async fn list(&self) -> Result<Vec<VirtualAddress>, BackendError> {
-        let messages = self.messages().await.map_err(|error| BackendError::NoInterface {
-            interface: format!("{} ({})", self.interface.name(), into_io(error)),
-        })?;
+        let messages = self.messages().await?;
         Ok(messages.iter().filter_map(|message| self.is_ours(message)).collect())
     }
 
@@ -214,11 +212,11 @@ impl AddressBackend for NetlinkBackend {
     }
 
     async fn remove_all(&self, addresses: &[VirtualAddress]) -> Result<(), BackendError> {
-        let Some(first) = addresses.first() else {
+        if addresses.is_empty() {
             return Ok(());
-        };
+        }
         let wanted: BTreeSet<_> = addresses.iter().copied().collect();
-        let messages = self.messages().await.map_err(|error| self.error(*first, error))?;
+        let messages = self.messages().await?;
         let ours: Vec<_> = messages
             .into_iter()
             .filter_map(|message| Some((self.is_ours(&message)?, message)))
@@ -248,6 +246,17 @@ impl AddressBackend for NetlinkBackend {
     }
 }
 
+/// What it means that the kernel did not tell of an interface.
+fn unread(interface: &str, source: io::Error) -> BackendError {
+    let interface = interface.to_owned();
+    let is_gone = source.kind() == io::ErrorKind::NotFound
+        || source.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error());
+    if is_gone {
+        return BackendError::NoInterface { interface };
+    }
+    BackendError::Unreadable { interface, source }
+}
+
 fn is(error: &rtnetlink::Error, errno: rustix::io::Errno) -> bool {
     let rtnetlink::Error::NetlinkError(message) = error else {
         return false;
@@ -260,4 +269,26 @@ pub(crate) fn into_io(error: rtnetlink::Error) -> io::Error {
         return message.to_io();
     }
     io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use ha_core::effect::Effect;
+
+    use super::*;
+
+    #[test]
+    fn an_interface_is_gone_only_if_the_kernel_says_so() {
+        let gone =
+            [io::Error::from(io::ErrorKind::NotFound), io::Error::from(rustix::io::Errno::NODEV)];
+        for error in gone {
+            assert!(matches!(unread("eth0", error), BackendError::NoInterface { .. }));
+        }
+        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NOBUFS, rustix::io::Errno::PERM]
+        {
+            let error = unread("eth0", errno.into());
+            assert!(matches!(error, BackendError::Unreadable { .. }), "{error}");
+            assert_eq!(error.effect(), Effect::None);
+        }
+    }
 }

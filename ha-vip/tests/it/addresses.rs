@@ -6,7 +6,7 @@ use std::time::Duration;
 use ha_lab::holders::HolderWatch;
 use ha_lab::{Host, Lab};
 use ha_vip::VirtualAddress;
-use ha_vip::backend::{AddressBackend, NetlinkBackend};
+use ha_vip::backend::{AddressBackend, BackendError, NetlinkBackend};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -120,5 +120,30 @@ fn as_many_addresses_as_a_message_has_come_and_go_together() {
             assert_eq!(backend.list().await.expect("a list"), []);
         });
         assert!(a.holds("10.77.0.1".parse().expect("an address")).expect("addresses"));
+    });
+}
+
+#[test]
+fn a_kernel_that_cannot_be_asked_is_not_an_interface_that_is_gone() {
+    let runtime = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime")
+    };
+    let first = runtime();
+    let backend = first.block_on(NetlinkBackend::open("lo")).expect("there is one");
+    let gone = first.block_on(NetlinkBackend::open("no-such")).expect_err("there is none");
+    assert!(matches!(gone, BackendError::NoInterface { .. }), "{gone}");
+    // The connection to the kernel ends with the runtime that runs it.
+    drop(first);
+    runtime().block_on(async {
+        let ours = address("192.0.2.77/32");
+        let unreadable = |error: BackendError| {
+            assert!(matches!(error, BackendError::Unreadable { .. }), "{error}");
+        };
+        unreadable(backend.list().await.expect_err("no answer"));
+        unreadable(backend.remove(ours).await.expect_err("no answer"));
+        unreadable(backend.clear_leftovers(&[ours]).await.expect_err("no answer"));
+        let leased = backend.with_lease(Duration::from_mins(1));
+        unreadable(leased.add(ours).await.expect_err("no answer"));
     });
 }

@@ -8,7 +8,7 @@ use ha_core::id::NodeName;
 use super::agent::Ipmi;
 use super::crypto::CipherSuite;
 use super::session::Login;
-use crate::fence::secret::Hidden;
+use crate::secret::Secret;
 
 /// What a session may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl IpmiBuilder {
     pub(super) fn new(device: String, node: NodeName, host: String) -> Self {
         let login = Login {
             user: String::new(),
-            password: Hidden::default(),
+            password: Secret::default(),
             board_key: None,
             privilege: 3,
             suites: vec![CipherSuite::Sha256, CipherSuite::Sha1],
@@ -73,13 +73,13 @@ impl IpmiBuilder {
     /// anonymous user.
     pub fn login(mut self, user: impl Into<String>, password: impl Into<Vec<u8>>) -> Self {
         self.board.login.user = user.into();
-        self.board.login.password = Hidden::new(password);
+        self.board.login.password = Secret::new(password);
         self
     }
 
     /// Sets the board's own key, `K_g`, up to 20 bytes (`ipmitool -k`). Default: none.
     pub fn board_key(mut self, key: impl Into<Vec<u8>>) -> Self {
-        self.board.login.board_key = Some(Hidden::new(key));
+        self.board.login.board_key = Some(Secret::new(key));
         self
     }
 
@@ -146,7 +146,7 @@ impl IpmiBuilder {
         check(!board.host.is_empty(), "host", "nothing", "a name or an address of the board");
         check(board.port != 0, "port", "0", "1 to 65535; 623 is usual");
         check(login.user.len() <= 16, "user", &login.user, "up to 16 bytes");
-        let is_secret = |secret: &Hidden| secret.reveal().len() <= 20;
+        let is_secret = |secret: &Secret<Vec<u8>>| secret.reveal().len() <= 20;
         check(is_secret(&login.password), "password", "…", "up to 20 bytes");
         let key = login.board_key.as_ref();
         check(key.is_none_or(is_secret), "board_key", "…", "up to 20 bytes");

@@ -9,7 +9,7 @@ use super::crypto::{CipherSuite, Entropy, Keys};
 use super::rakp::{self, Parties, Reply, status};
 use super::window::Window;
 use super::wire::{self, Packet, Request, Response, payload};
-use crate::fence::secret::Hidden;
+use crate::secret::Secret;
 
 /// How often a session that was lost is opened again for one question.
 const SESSIONS: u32 = 2;
@@ -26,9 +26,9 @@ const CLOSE_SESSION: u8 = 0x3c;
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) user: String,
-    pub(super) password: Hidden,
+    pub(super) password: Secret<Vec<u8>>,
     /// The board's key, `K_g`.
-    pub(super) board_key: Option<Hidden>,
+    pub(super) board_key: Option<Secret<Vec<u8>>>,
     /// 3: operator, 4: administrator.
     pub(super) privilege: u8,
     /// The best one first; never empty.
@@ -104,7 +104,7 @@ enum State {
     /// RAKP 3 is sent.
     Proving {
         parties: Parties,
-        session_key: Hidden,
+        session_key: Secret<Vec<u8>>,
     },
     /// Asked for the privilege.
     Raising(Live),
@@ -421,8 +421,8 @@ impl Session {
             self.fail(SessionError::Password, out);
             return Ok(());
         }
-        let board_key = self.login.board_key.as_ref().map_or(password, Hidden::reveal);
-        let session_key = Hidden::new(parties.session_key(board_key));
+        let board_key = self.login.board_key.as_ref().map_or(password, Secret::reveal);
+        let session_key = Secret::new(parties.session_key(board_key));
         let packet = wire::handshake(payload::RAKP_3, &rakp::rakp3(self.tag, &parties, password));
         self.state = State::Proving { parties, session_key };
         self.send(packet, self.login.attempts, out);

@@ -15,15 +15,15 @@ use super::crypto::CipherSuite;
 use super::session::{Input, Login, Output, Session, SessionError};
 use super::wire::{self, Request, Response};
 use super::{Ipmi, RebootMethod};
-use crate::fence::secret::Hidden;
 use crate::fence::{FenceAgent, FenceError, Power};
+use crate::secret::Secret;
 
 const BOTH: [CipherSuite; 2] = [CipherSuite::Sha256, CipherSuite::Sha1];
 
 fn login(password: &str) -> Login {
     Login {
         user: "admin".into(),
-        password: Hidden::new(password),
+        password: Secret::new(password),
         board_key: None,
         privilege: 3,
         suites: BOTH.to_vec(),
@@ -210,7 +210,7 @@ fn the_boards_key_is_needed_where_it_has_one() {
     for suite in BOTH {
         let board = || Board::new(&[suite], "secret").with_key(Some("k of g"));
         let with = |key: Option<&str>| {
-            let login = Login { board_key: key.map(Hidden::new), ..login("secret") };
+            let login = Login { board_key: key.map(Secret::new), ..login("secret") };
             Bench::new(login, board()).ask_plainly(status()).map(|answer| answer.code)
         };
         assert_eq!(with(Some("k of g")), Ok(0));

@@ -12,8 +12,8 @@ use super::builder::{Login, Plug, RebootMethod, RedfishBuilder};
 use super::client::{Client, ClientError};
 use super::endpoint::Endpoint;
 use super::model::{ActionInfo, Collection, Reset, Root, System};
-use crate::fence::secret::Hidden;
 use crate::fence::{Evidence, FenceAction, FenceAgent, FenceError, Power};
+use crate::secret::Secret;
 
 const ROOT: &str = "/redfish/v1/";
 /// After how long a command is repeated whose effect is not seen: systems take their time.
@@ -58,7 +58,7 @@ pub struct Redfish {
     pub(super) device: String,
     pub(super) endpoint: Endpoint,
     pub(super) user: String,
-    pub(super) password: Hidden,
+    pub(super) password: Secret,
     pub(super) login: Login,
     pub(super) plugs: BTreeMap<NodeName, Plug>,
     pub(super) timeout: Duration,

@@ -8,7 +8,7 @@ use ha_core::id::NodeName;
 
 use super::agent::Redfish;
 use super::endpoint::{Endpoint, Trust};
-use crate::fence::secret::Hidden;
+use crate::secret::Secret;
 
 /// How a [`Redfish`] board is logged in to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct RedfishBuilder {
     url: String,
     trust: Trust,
     user: String,
-    password: Hidden,
+    password: Secret,
     login: Login,
     plugs: BTreeMap<NodeName, Plug>,
     timeout: Duration,
@@ -66,7 +66,7 @@ impl RedfishBuilder {
             url,
             trust: Trust::System,
             user: String::new(),
-            password: Hidden::default(),
+            password: Secret::default(),
             login: Login::Basic,
             plugs: BTreeMap::new(),
             timeout: Duration::from_mins(1),
@@ -93,7 +93,7 @@ impl RedfishBuilder {
     /// Sets the user and the password. Default: both empty.
     pub fn login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.user = user.into();
-        self.password = Hidden::new(password.into());
+        self.password = Secret::new(password);
         self
     }
 

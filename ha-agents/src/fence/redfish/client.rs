@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::endpoint::Endpoint;
 use super::model::Failure;
-use crate::fence::secret::Hidden;
+use crate::secret::Secret;
 
 /// The largest answer that is read: systems are some kilobytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -69,7 +69,7 @@ struct Connection {
 pub(super) struct Client<'a> {
     endpoint: &'a Endpoint,
     user: &'a str,
-    password: &'a Hidden,
+    password: &'a Secret,
     connection: Option<Connection>,
     /// The token and the path of a session.
     session: Option<(HeaderValue, Option<String>)>,
@@ -89,13 +89,13 @@ struct Answer {
 }
 
 impl<'a> Client<'a> {
-    pub(super) const fn new(endpoint: &'a Endpoint, user: &'a str, password: &'a Hidden) -> Self {
+    pub(super) const fn new(endpoint: &'a Endpoint, user: &'a str, password: &'a Secret) -> Self {
         Self { endpoint, user, password, connection: None, session: None }
     }
 
     /// Opens a session.
     pub(super) async fn log_in(&mut self, path: &str) -> Result<(), ClientError> {
-        let password = String::from_utf8_lossy(self.password.reveal());
+        let password = self.password.reveal();
         let body = serde_json::json!({ "UserName": self.user, "Password": password });
         let answer = self.ask(Method::POST, path, Some(&body), false).await?;
         let token = answer.token.ok_or_else(|| {
@@ -195,7 +195,7 @@ impl<'a> Client<'a> {
         if let Some((token, _)) = self.session.as_ref().filter(|_| is_known) {
             request = request.header(SESSION_TOKEN, token);
         } else if is_known {
-            let both = [self.user.as_bytes(), b":", self.password.reveal()].concat();
+            let both = [self.user.as_bytes(), b":", self.password.reveal().as_bytes()].concat();
             let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(both)))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -244,8 +244,8 @@ impl<'a> Client<'a> {
         let words = failure.and_then(Failure::words).unwrap_or_default();
         let words: String = words.chars().filter(|c| !c.is_control()).take(200).collect();
         // Boards repeat what they were sent.
-        let secret = String::from_utf8_lossy(self.password.reveal());
-        let words = if secret.is_empty() { words } else { words.replace(&*secret, "…") };
+        let secret = self.password.reveal();
+        let words = if secret.is_empty() { words } else { words.replace(secret, "…") };
         Err(ClientError::Refused { path: path.to_owned(), status, words })
     }
 }

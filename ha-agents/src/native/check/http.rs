@@ -19,9 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
 use super::{Failed, LIMIT, MAX_ANSWER, ServiceCheck, answer, contains, quoted};
 use crate::agent::Report;
@@ -239,9 +240,16 @@ impl HttpCheck {
         let roots = load.map_err(io::Error::from).flatten();
         let roots =
             roots.map_err(|error| Failed::Io("find the authorities to trust for", error))?;
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Arc::new(config))
+        let config = config(roots);
+        Ok(Arc::new(config.map_err(|error| Failed::Wrong(format!("it has no TLS: {error}")))?))
     }
+}
+
+/// TLS by ring, whatever the program has besides: with two providers rustls does not choose.
+fn config(roots: RootCertStore) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The certificates in `file`, or those that this computer trusts.
@@ -278,5 +286,19 @@ impl fmt::Debug for HttpCheck {
         // Not the headers: they may have secrets.
         let shown = (&self.method, &self.uri, &self.status);
         f.debug_tuple("HttpCheck").field(&shown).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programs_own_provider_of_tls_does_not_matter() {
+        let mut useless = ring::default_provider();
+        useless.cipher_suites.clear();
+        useless.install_default().expect("nothing here asks for a default");
+        let config = config(RootCertStore::empty()).expect("it has its own");
+        assert!(!config.crypto_provider().cipher_suites.is_empty());
     }
 }

@@ -13,9 +13,10 @@ use ha_core::driver::pause;
 use self::client::{Client, Row, text};
 use super::check::ServiceCheck;
 use super::promotable::{NEVER, Replication, ReplicationStatus, checked};
-use super::{Process, Secret, described};
+use super::{Process, described};
 use crate::agent::{Metadata, Report};
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 
 /// The scores of a primary, of a copy that hears of it, and of one that does not.
 const PRIMARY_SCORE: i32 = 1000;
@@ -49,8 +50,9 @@ const COPY: &str = "SHOW REPLICA STATUS";
 /// **Replication** is by global transaction ids, with one source. A copy is read-only; users with
 /// the right to override that can still write. The promotion score is 1000 for the primary; for a
 /// copy 100 less the seconds that it is behind; 50 for one that does not hear of its primary. A
-/// copy whose replication has stopped with an error, or is behind by more than `max_lag`, must not
-/// be promoted. A promotion first applies all that was received.
+/// copy whose replication has stopped with an error, be it of what it applies or of what it gets,
+/// or is behind by more than `max_lag`, must not be promoted. A primary that it cannot reach is no
+/// such error. A promotion first applies all that was received.
 ///
 /// ```no_run
 /// use ha_agents::native::{MySql, Promotable};
@@ -159,7 +161,7 @@ impl MySql {
             copy.and_then(|copy| copy.get(mariadb).or_else(|| copy.get(mysql))?.as_deref())
         };
         let hears = field("Slave_IO_Running", "Replica_IO_Running") == Some("Yes");
-        let error = field("Last_SQL_Errno", "Last_SQL_Errno").filter(|number| *number != "0");
+        let error = copy.and_then(|copy| apply_error(copy).or_else(|| receive_error(copy)));
         let behind = field("Seconds_Behind_Master", "Seconds_Behind_Source");
         let behind = behind.and_then(|seconds| seconds.parse::<u64>().ok());
         let lag = behind.map(Duration::from_secs);
@@ -171,10 +173,7 @@ impl MySql {
             (Some(_), _) | (_, Some(_)) => NEVER,
         };
         let doubt = match (error, late) {
-            (Some(_), _) => {
-                let words = field("Last_SQL_Error", "Last_SQL_Error").unwrap_or_default();
-                Some(format!("its replication has stopped: {words}"))
-            }
+            (Some(words), _) => Some(broken(words)),
             (None, Some(late)) if depth >= 20 => Some(format!("it is {late:?} behind")),
             (None, _) => None,
         };
@@ -199,8 +198,8 @@ impl MySql {
             if has_applied_all(&copy) {
                 return Ok(());
             }
-            if let ReplicationStatus { doubt: Some(doubt), .. } = self.judge(Some(&copy), 0) {
-                return Err(Report::new(Outcome::GenericError, doubt));
+            if let Some(words) = apply_error(&copy) {
+                return Err(Report::new(Outcome::GenericError, broken(words)));
             }
             let waited = pause(POLL).await;
             waited.map_err(|error| Report::new(Outcome::GenericError, error.to_string()))?;
@@ -240,6 +239,26 @@ impl MySql {
 /// A field by its name in `MariaDB`, or else in `MySQL`.
 fn field<'a>(copy: &'a Row, names: [&str; 2]) -> Option<&'a str> {
     names.into_iter().find_map(|name| text(copy, name))
+}
+
+/// Why a copy has stopped to apply what it has received.
+fn apply_error(copy: &Row) -> Option<&str> {
+    text(copy, "Last_SQL_Errno").filter(|number| *number != "0")?;
+    Some(text(copy, "Last_SQL_Error").unwrap_or_default())
+}
+
+/// Why a copy has stopped to receive for good, such as that its primary no longer has what comes
+/// next.
+fn receive_error(copy: &Row) -> Option<&str> {
+    let ended = field(copy, ["Slave_IO_Running", "Replica_IO_Running"]) == Some("No");
+    let number = text(copy, "Last_IO_Errno").filter(|number| ended && *number != "0")?;
+    // The errors of a client (CR_MIN_ERROR to CR_MAX_ERROR): it did not reach the primary.
+    let is_away = number.parse().is_ok_and(|number| (2000..3000_u32).contains(&number));
+    (!is_away).then(|| text(copy, "Last_IO_Error").unwrap_or_default())
+}
+
+fn broken(words: &str) -> String {
+    format!("its replication has stopped: {words}")
 }
 
 /// Whether a copy has applied all that it has received.
@@ -426,6 +445,23 @@ mod tests {
         assert_eq!(copy(&mysql), (Some(99), false));
         let broken = [("Slave_IO_Running", "Yes"), ("Last_SQL_Errno", "1062")];
         assert_eq!(copy(&broken), (Some(NEVER), true));
+        for (names, io, number, expected) in [
+            ("Slave", "No", "1236", (Some(NEVER), true)),
+            ("Replica", "No", "13114", (Some(NEVER), true)),
+            ("Slave", "No", "1593", (Some(NEVER), true)),
+            // It could not reach its primary, and has given up; or somebody has stopped it.
+            ("Slave", "No", "2003", (Some(50), false)),
+            ("Replica", "No", "2013", (Some(50), false)),
+            ("Slave", "No", "0", (Some(50), false)),
+            // It tries again.
+            ("Slave", "Connecting", "2003", (Some(50), false)),
+            ("Replica", "Connecting", "1045", (Some(50), false)),
+            ("Slave", "Yes", "1236", (Some(100), false)),
+        ] {
+            let running = format!("{names}_IO_Running");
+            let row = [(running.as_str(), io), ("Last_IO_Errno", number)];
+            assert_eq!(copy(&row), expected, "{row:?}");
+        }
         assert_eq!(MySql::new("h:1").judge(None, 20).score, Some(50), "it has had no primary");
     }
 

@@ -14,10 +14,11 @@ use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 pub use self::server::PostgresServer;
 use self::standby::Standby;
 use super::check::ServiceCheck;
+use super::described;
 use super::promotable::{NEVER, Replication, ReplicationStatus, checked};
-use super::{Secret, described};
 use crate::agent::{Metadata, Report};
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 
 /// The scores of a primary, of a copy that hears of it, and of one that does not.
 const PRIMARY_SCORE: i32 = 1000;

@@ -1,9 +1,12 @@
 //! The files that make a stopped server a copy.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// The setting that names the primary.
 const SETTING: &str = "primary_conninfo";
@@ -21,18 +24,15 @@ pub(super) struct Standby {
 
 impl Standby {
     /// Writes the files: first that it is a copy, so that it can never start as a primary in
-    /// between.
+    /// between. The directory is the server's, which may be another user than this one: what is
+    /// no plain file there is refused, and no link is followed.
     pub(super) fn write(&self) -> io::Result<()> {
         let signal = self.data.join("standby.signal");
-        if !signal.exists() {
+        if read(&signal)?.is_none() {
             put(&self.data, &signal, b"")?;
         }
         let file = self.data.join(SETTINGS);
-        let old = match fs::read_to_string(&file) {
-            Ok(old) => old,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
+        let old = read(&file)?.unwrap_or_default();
         let new = self.settings(&old);
         if new == old { Ok(()) } else { put(&self.data, &file, new.as_bytes()) }
     }
@@ -60,12 +60,39 @@ impl Standby {
     }
 }
 
+/// What is in a plain file; `None`: there is none.
+fn read(file: &Path) -> io::Result<Option<String>> {
+    let refused = || {
+        let words = "is no plain file; put a file there, or nothing";
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{} {words}", file.display()))
+    };
+    // Not to wait for the other end of a pipe.
+    let loops = Some(Errno::LOOP.raw_os_error());
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut opened = match File::options().read(true).custom_flags(flags).open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == loops => return Err(refused()),
+        opened => opened?,
+    };
+    if !opened.metadata()?.is_file() {
+        return Err(refused());
+    }
+    let mut text = String::new();
+    opened.read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
 /// Writes a file wholly or not at all, with the owner of the directory.
 fn put(data: &Path, file: &Path, text: &[u8]) -> io::Result<()> {
     let owner = fs::metadata(data)?;
     let fresh = file.with_extension("ha-new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // What an earlier life left half written.
+        Ok(()) | Err(_) => {}
+    }
     let mut options = File::options();
-    let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut written = options.write(true).create_new(true).mode(0o600).open(&fresh)?;
     fchown(&written, Some(owner.uid()), Some(owner.gid()))?;
     written.write_all(text)?;
     written.sync_all()?;
@@ -90,6 +117,46 @@ mod tests {
         assert_eq!(new, format!("# by hand\nwork_mem = '4MB'\n{ours}"));
         assert_eq!(standby(Some("n2"), "user=r").settings(&new), new);
         assert!(standby(None, "user=r").settings(&new).ends_with("primary_conninfo = ''\n"));
+    }
+
+    #[test]
+    fn nothing_outside_of_the_directory_is_written_or_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (data, outside) = (dir.path().join("data"), dir.path().join("outside"));
+        fs::create_dir(&data).expect("made");
+        fs::write(&outside, "secret = 'a'\n").expect("written");
+        let copy = || Standby { data: data.clone(), ..standby(Some("n2"), "") };
+        let link = |name: &str| std::os::unix::fs::symlink(&outside, data.join(name));
+        // Where the new files are written before they get their names.
+        link("standby.ha-new").expect("linked");
+        link("postgresql.auto.ha-new").expect("linked");
+        copy().write().expect("written");
+        copy().write().expect("written again");
+        assert_eq!(fs::read_to_string(&outside).expect("there"), "secret = 'a'\n");
+        let settings = fs::read_to_string(data.join(SETTINGS)).expect("there");
+        assert!(settings.starts_with("primary_conninfo = 'host=''n2''"), "{settings}");
+        for name in ["standby.signal", SETTINGS] {
+            let path = data.join(name);
+            assert!(fs::symlink_metadata(&path).expect("there").is_file(), "{name}");
+            let refused = |what: &str| {
+                let error = copy().write().expect_err(what).to_string();
+                assert!(error.contains("is no plain file"), "{what}: {error}");
+            };
+            fs::remove_file(&path).expect("removed");
+            link(name).expect("linked");
+            refused("a link to a file");
+            fs::remove_file(&path).expect("removed");
+            std::os::unix::fs::symlink(dir.path().join("nothing"), &path).expect("linked");
+            refused("a link to nothing");
+            fs::remove_file(&path).expect("removed");
+            fs::create_dir(&path).expect("made");
+            refused("a directory");
+            fs::remove_dir(&path).expect("removed");
+            rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).expect("made");
+            refused("a pipe");
+            fs::remove_file(&path).expect("removed");
+            copy().write().expect("written");
+        }
     }
 
     #[test]
