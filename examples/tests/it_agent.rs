@@ -72,6 +72,24 @@ fn wrong_words_are_told() {
     }
 }
 
+#[test]
+fn what_runs_is_stopped_with_wrong_parameters_and_not_started() {
+    if !has_agents() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("state={}", folder.path().join("x").display());
+    let run = |more: &str, operation: &str| {
+        agent(&["run", "ocf:heartbeat:Dummy", &state, more, operation]).status.code()
+    };
+    assert_eq!(run("stat=x", "start"), Some(6));
+    assert_eq!(run("stat=x", "probe"), Some(7), "nothing was started");
+    assert_eq!(run("fake=x", "start"), Some(0));
+    assert_eq!(run("stat=x", "probe"), Some(0));
+    assert_eq!(run("stat=x", "stop"), Some(0));
+    assert_eq!(run("stat=x", "probe"), Some(7));
+}
+
 /// This program is itself behind `crm_attribute`, and leaves nothing of that.
 #[test]
 fn what_an_agent_tells_the_cluster_is_shown() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_agents::attributes::{AttributeServer, Helpers, Membership, MemoryAttributes, Published};
-use ha_agents::registry::Registry;
+use ha_agents::registry::{Registry, RegistryError};
 use ha_agents::{AgentError, Check, OpContext, OpResult, ResourceAgent};
 use ha_core::driver::pause;
 use ha_core::role::Role;
@@ -89,6 +89,20 @@ pub(super) async fn run(
     }
 }
 
+/// The agent; with wrong parameters only to look and to stop, which a script can do all the same.
+pub(super) async fn agent(
+    registry: &Registry,
+    given: &Given,
+    operation: &str,
+    context: &OpContext,
+) -> Result<Arc<dyn ResourceAgent>, RegistryError> {
+    let begins = ["migrate_from", "migrate_to", "promote", "reload", "reload-agent", "start"];
+    if begins.contains(&operation) {
+        registry.check(&given.resource, &given.agent, &context.parameters).await?;
+    }
+    registry.resolve(&given.resource, &given.agent, &context.parameters).await
+}
+
 async fn answer(
     registry: &Registry,
     given: &Given,
@@ -98,7 +112,7 @@ async fn answer(
     flags: &Flags,
     attributes: &Attributes,
 ) -> Result<OpResult, (u8, String)> {
-    let agent = registry.resolve(&given.resource, &given.agent, &context.parameters).await;
+    let agent = agent(registry, given, operation, context).await;
     let agent = agent.map_err(|error| {
         let code = u8::try_from(error.outcome().code()).unwrap_or(FAILURE);
         (code, cli::chain(&error))
