@@ -1,5 +1,7 @@
 //! `agent run`, and the attributes that agents set.
 
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,15 +27,18 @@ pub(super) struct Attributes {
 
 impl Attributes {
     pub(super) async fn serve(given: &Given) -> Result<Self, String> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let node = given.node.clone().unwrap_or_else(|| host.trim().to_owned());
         let node = node.parse().map_err(|error| cli::chain(&error))?;
         let memory = Arc::new(MemoryAttributes::new(Membership::single(node)));
-        let directory = std::env::temp_dir().join(format!("ha-agent-{}", std::process::id()));
+        let directory = private_directory()?;
         let program = std::env::current_exe().map_err(|error| cli::chain(&error))?;
         let attributes = Arc::<MemoryAttributes>::clone(&memory);
         let server = AttributeServer::start(&directory, &program, attributes).await;
-        let server = server.map_err(|error| cli::chain(&error))?;
+        let server = server.map_err(|error| {
+            fs::remove_dir_all(&directory).unwrap_or_default();
+            cli::chain(&error)
+        })?;
         Ok(Self { server, memory, directory })
     }
 
@@ -44,12 +49,24 @@ impl Attributes {
     /// What was set; what is still held back is not waited for.
     pub(super) async fn end(self) -> Vec<Published> {
         self.server.stop().await;
-        std::fs::remove_dir_all(&self.directory).unwrap_or_default();
+        fs::remove_dir_all(&self.directory).unwrap_or_default();
         tokio::select! { biased;
             published = self.memory.published() => published,
             _nothing = pause(Duration::from_millis(10)) => Vec::new(),
         }
     }
+}
+
+/// A directory that only this user can come into, and that was not there: agents run programs in
+/// it, and others may write beside it.
+fn private_directory() -> Result<PathBuf, String> {
+    let directory = std::env::temp_dir().join(format!("ha-agent-{}", std::process::id()));
+    let made = fs::DirBuilder::new().mode(0o700).create(&directory);
+    made.map_err(|error| {
+        let path = directory.display();
+        format!("cannot make {path} for agents' programs: {error}; remove it or set TMPDIR")
+    })?;
+    Ok(directory)
 }
 
 /// The attributes as lines, such as `pingd of n1 = 1000`.
