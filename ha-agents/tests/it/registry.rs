@@ -77,6 +77,11 @@ fn all_that_is_wrong_is_told_at_once() {
         let told = problems(&registry, "native:mount", &wrong).await;
         assert_eq!(told, "source directory kill_holders device");
         assert_eq!(problems(&registry, "native:dummy", &given([("a", "b")])).await, "a");
+        // What may be a secret is not told.
+        let wrong = given([("program", "x"), ("args", "-p 's3cret"), ("env.PASS=", "s3cret")]);
+        assert_eq!(problems(&registry, "native:process", &wrong).await, "args env.PASS=");
+        let error = registry.check(&r1(), "native:process", &wrong).await.expect_err("refused");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
         for agent in ["native:proces", "lbs:apache2", "ocf", "ocf:heartbeat"] {
             let error = registry.resolve(&r1(), agent, &given([])).await.expect_err("unknown");
             let text = error.to_string();
