@@ -61,10 +61,12 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 ///
 /// and what [`register`](Self::register) adds. Pacemaker writes `ocf:heartbeat:IPaddr2` likewise.
 ///
-/// A native agent is made from its parameters, so with wrong ones there is none. Scripts, init
-/// scripts, plugins and units are told them with each operation: [`resolve`](Self::resolve) gives
-/// the agent whatever the parameters are, because what runs must be found and stopped with wrong
-/// ones, too; [`check`](Self::check) refuses them.
+/// A native agent is made from its parameters, so with wrong ones there is none, and nobody can
+/// look whether the resource runs. A script, a plugin or a unit is told them with each operation:
+/// [`resolve`](Self::resolve) gives it whatever they are, because what runs must be found and
+/// stopped with wrong ones, too. [`check`](Self::check) refuses those of scripts and units; a
+/// script itself refuses to start without what it requires, a unit with anything. What options a
+/// plugin has only the plugin knows.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
