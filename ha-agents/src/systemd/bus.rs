@@ -168,11 +168,10 @@ pub(super) fn error_name(error: &zbus::Error) -> Option<&str> {
         return Some(name.as_str());
     }
     let zbus::Error::FDO(error) = error else { return None };
-    match **error {
-        zbus::fdo::Error::AccessDenied(_) => Some(ACCESS_DENIED),
-        zbus::fdo::Error::UnknownMethod(_) => Some(UNKNOWN_METHOD),
-        _ => None,
+    if matches!(**error, zbus::fdo::Error::AccessDenied(_)) {
+        return Some(ACCESS_DENIED);
     }
+    matches!(**error, zbus::fdo::Error::UnknownMethod(_)).then_some(UNKNOWN_METHOD)
 }
 
 /// The manager, over a connection that works.

@@ -40,7 +40,8 @@ const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 /// - Before the first start of a service a drop-in in `/run` says `Restart=no`, as systemd and the
 ///   cluster must not both restart it, and systemd reads its files again (`daemon-reload`). That is
 ///   done once in the life of the machine, not with every operation as of Pacemaker; a reading that
-///   failed, or was not waited for, is repeated at the next start. The drop-in stays when the service is stopped; [`release`](Self::release) takes it away.
+///   failed, or was not waited for, is repeated at the next start (a file beside the drop-in says
+///   so). The drop-in stays when the service is stopped; [`release`](Self::release) takes it away.
 ///   [`keep_restart`](Self::keep_restart) leaves the service as it is.
 /// - A unit that is starting, stopping or reloading is pending: a monitor waits until it is not,
 ///   and gets no answer if that takes too long.

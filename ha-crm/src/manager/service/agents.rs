@@ -89,10 +89,12 @@ impl Agents {
                 Ok(found) => return Ok(found),
                 Err(error) => error,
             };
-            let lack = match &error {
-                error if error.is_absent() => Lack::Agent,
-                RegistryError::Parameters { .. } => Lack::Parameters,
-                _ => Lack::Answer,
+            let lack = if error.is_absent() {
+                Lack::Agent
+            } else if matches!(error, RegistryError::Parameters { .. }) {
+                Lack::Parameters
+            } else {
+                Lack::Answer
             };
             if lack != Lack::Answer || tries == TRIES {
                 return Err((lack, chain(&error)));
@@ -156,8 +158,8 @@ enum Lack {
 ///
 /// A stop is an error too, which asks for fencing, unless nothing of the resource was started in
 /// this life of the program, and the agent is not there or a probe has said before that it cannot
-/// run: so a slip in a new configuration fences nobody. (What an earlier life left running is ended
-/// by its mark before.)
+/// run: so a slip in a new configuration fences nobody. What an earlier life left is not known here;
+/// its processes were ended by their mark before.
 #[derive(Debug)]
 struct Missing {
     lack: Lack,
