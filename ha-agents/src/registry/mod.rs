@@ -200,7 +200,8 @@ impl RegistryError {
     /// ```
     /// use ha_agents::registry::Registry;
     ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    /// # runtime.unwrap().block_on(async {
     /// let (registry, disk) = (Registry::new(), "disk".parse()?);
     /// let misspelt = [("devise".to_owned(), "/dev/sdb1".to_owned())].into();
     /// let error = registry.resolve(&disk, "native:mount", &misspelt).await.unwrap_err();

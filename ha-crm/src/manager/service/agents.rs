@@ -158,8 +158,8 @@ enum Lack {
 ///
 /// A stop is an error too, which asks for fencing, unless nothing of the resource was started in
 /// this life of the program, and the agent is not there or a probe has said before that it cannot
-/// run: so a slip in a new configuration fences nobody. What an earlier life left is not known here;
-/// its processes were ended by their mark before.
+/// run: so a slip in a new configuration fences nobody. What an earlier life left is not known
+/// here; its processes were ended by their mark before.
 #[derive(Debug)]
 struct Missing {
     lack: Lack,
