@@ -171,9 +171,9 @@ struct Missing {
 }
 
 impl Missing {
-    fn answer(&self, outcome: Outcome) -> OpResult {
+    fn answer(&self, outcome: Outcome) -> Report {
         let started = if self.may_run { "; it was started here before" } else { "" };
-        Ok(Report::new(outcome, format!("{}{started}", self.reason)))
+        Report::new(outcome, format!("{}{started}", self.reason))
     }
 
     /// Why an operation on what may run fails.
@@ -196,17 +196,17 @@ impl Missing {
 impl ResourceAgent for Missing {
     async fn start(&self, _: &OpContext) -> OpResult {
         // The answer that says that nothing was done.
-        self.answer(Outcome::NotInstalled)
+        Ok(self.answer(Outcome::NotInstalled))
     }
 
     async fn stop(&self, _: &OpContext) -> OpResult {
-        self.answer(if self.is_stopped() { Outcome::Success } else { self.outcome() })
+        Ok(self.answer(if self.is_stopped() { Outcome::Success } else { self.outcome() }))
     }
 
     async fn monitor(&self, _: &OpContext, check: Check) -> OpResult {
         // To a probe "not installed" means that it does not run here, and cannot.
         let absent = check.role.is_none() && self.lack == Lack::Agent && !self.may_run;
-        self.answer(if absent { Outcome::NotInstalled } else { self.outcome() })
+        Ok(self.answer(if absent { Outcome::NotInstalled } else { self.outcome() }))
     }
 }
 
