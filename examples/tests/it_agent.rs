@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -72,6 +74,24 @@ fn wrong_words_are_told() {
     }
 }
 
+#[test]
+fn what_runs_is_stopped_with_wrong_parameters_and_not_started() {
+    if !has_agents() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("state={}", folder.path().join("x").display());
+    let run = |more: &str, operation: &str| {
+        agent(&["run", "ocf:heartbeat:Dummy", &state, more, operation]).status.code()
+    };
+    assert_eq!(run("stat=x", "start"), Some(6));
+    assert_eq!(run("stat=x", "probe"), Some(7), "nothing was started");
+    assert_eq!(run("fake=x", "start"), Some(0));
+    assert_eq!(run("stat=x", "probe"), Some(0));
+    assert_eq!(run("stat=x", "stop"), Some(0));
+    assert_eq!(run("stat=x", "probe"), Some(7));
+}
+
 /// This program is itself behind `crm_attribute`, and leaves nothing of that.
 #[test]
 fn what_an_agent_tells_the_cluster_is_shown() {
@@ -92,6 +112,44 @@ fn what_an_agent_tells_the_cluster_is_shown() {
     run("demote");
     run("stop");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// In the directory for temporary files others may write, too.
+#[test]
+fn the_agents_programs_are_in_a_directory_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let kind = folder.path().join("resource.d/test");
+    std::fs::create_dir_all(&kind).unwrap();
+    let script = "#!/bin/sh
+        case $1 in
+        meta-data) echo '<resource-agent name=\"x\"/>';;
+        monitor) stat -c 'mode %a' \"${PATH%%/bin:*}\";;
+        esac";
+    std::fs::write(kind.join("x"), script).unwrap();
+    std::fs::set_permissions(kind.join("x"), Permissions::from_mode(0o755)).unwrap();
+    let tmp = folder.path().join("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let run = |before: &str| {
+        let command = "exec \"$1\" --ocf-root \"$2\" run ocf:test:x monitor";
+        Command::new("sh")
+            .args(["-c", &format!("umask 0; {before} {command}"), "sh", PROGRAM])
+            .arg(folder.path())
+            .env("TMPDIR", &tmp)
+            .output()
+            .unwrap()
+    };
+    let output = run("");
+    assert!(text(&output).contains("output: mode 700\n"), "{output:?}");
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0);
+    // Somebody was there before.
+    for before in ["mkdir \"$TMPDIR/ha-agent-$$\";", "ln -s /nowhere \"$TMPDIR/ha-agent-$$\";"] {
+        let output = run(before);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("remove it"), "{output:?}");
+    }
+    for entry in std::fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().path()) {
+        assert!(entry.is_symlink() || std::fs::read_dir(entry).unwrap().count() == 0);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ha_core::time::{BootClock, Clock};
 use tokio::process::Command;
 
-use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
+use crate::agent::{Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 use crate::outcome::Outcome;
 use crate::program::{self, Call, Manner, PATH};
 
@@ -19,8 +19,11 @@ use crate::program::{self, Call, Manner, PATH};
 ///   which shells and `timeout` use, is an error. With [`ocf_codes`](Self::ocf_codes) its codes are
 ///   those of OCF.
 /// - A start asks the check first and does nothing for what runs; afterwards the check must say
-///   that it runs. A stop likewise does nothing for what is stopped, and it is done only when the
-///   check says so: a command that lies is found out.
+///   that it runs.
+/// - A stop always runs its command, as what hangs fails its check, too, and may hold its files and
+///   ports all the same. It is done only when the check then says that it does not run: a command
+///   that lies is found out, and one that fails because there is nothing to stop has succeeded. So
+///   the command should wait for the end of what it stops, and kill it at last.
 /// - What a start command leaves running stays, in a session of its own if it makes one.
 /// - The environment has `PATH`, `LC_ALL=C`, and each parameter as `HA_PARAMETER_NAME`, with its
 ///   name as it is; and what [`env`](Self::env) gives.
@@ -137,46 +140,55 @@ impl Commands {
         self.call(&self.check, Manner::looking("monitor"), context, meaning).await
     }
 
-    /// Does `words` unless it is so already, and sees that it has become so.
-    async fn make(
-        &self,
-        what: &'static str,
-        words: &[OsString],
-        wanted: Outcome,
-        context: &OpContext,
-    ) -> Result<Report, AgentError> {
-        let began = BootClock::new().now();
-        let before = self.check(context).await?;
-        if before.outcome == wanted {
-            return Ok(Report { outcome: Outcome::Success, ..before });
-        }
+    /// Does `words`; what its code says.
+    async fn act(&self, what: &'static str, words: &[OsString], context: &OpContext) -> OpResult {
         let plain = |code| match code {
             Some(0) => Outcome::Success,
             Some(_) | None => Outcome::GenericError,
         };
-        let rest = program::rest(context, began);
-        let done = self.call(words, Manner::changing(what), &rest, plain).await?;
-        if done.outcome != Outcome::Success {
-            return Ok(done);
-        }
-        let after = self.check(&program::rest(context, began)).await?;
-        if after.outcome == wanted {
-            return Ok(done);
-        }
-        let reason =
-            format!("the command to {what} it succeeded, but its check says: {}", after.outcome);
-        Ok(Report { outcome: Outcome::GenericError, reason, ..done })
+        self.call(words, Manner::changing(what), context, plain).await
     }
+}
+
+/// The command succeeded, and has done nothing.
+fn found_out(what: &str, done: Report, after: Outcome) -> Report {
+    let reason = format!("the command to {what} it succeeded, but its check says: {after}");
+    Report { outcome: Outcome::GenericError, reason, ..done }
 }
 
 #[async_trait]
 impl ResourceAgent for Commands {
     async fn start(&self, context: &OpContext) -> OpResult {
-        self.make("start", &self.start, Outcome::Success, context).await
+        let began = BootClock::new().now();
+        let before = self.check(context).await?;
+        if before.outcome == Outcome::Success {
+            return Ok(before);
+        }
+        let done = self.act("start", &self.start, &program::rest(context, began)).await?;
+        if done.outcome != Outcome::Success {
+            return Ok(done);
+        }
+        let after = self.check(&program::rest(context, began)).await?.outcome;
+        Ok(if after == Outcome::Success { done } else { found_out("start", done, after) })
     }
 
     async fn stop(&self, context: &OpContext) -> OpResult {
-        self.make("stop", &self.stop, Outcome::NotRunning, context).await
+        let began = BootClock::new().now();
+        let mut done = self.act("stop", &self.stop, context).await?;
+        // One that could not be executed has stopped nothing.
+        if done.outcome != Outcome::Success && done.run.is_none() {
+            return Ok(done);
+        }
+        let after = self.check(&program::rest(context, began)).await?.outcome;
+        if done.outcome == Outcome::Success {
+            let is_so = after == Outcome::NotRunning;
+            return Ok(if is_so { done } else { found_out("stop", done, after) });
+        }
+        if after == Outcome::NotRunning {
+            done.reason = format!("it is stopped all the same ({})", done.reason);
+            done.outcome = Outcome::Success;
+        }
+        Ok(done)
     }
 
     async fn monitor(&self, context: &OpContext, _check: Check) -> OpResult {

@@ -292,6 +292,13 @@ macro_rules! forward {
             ) -> Result<(), AttributeError> {
                 (**self).ban(resource, node).await
             }
+            async fn promotion_score(
+                &self,
+                resource: &ResourceName,
+                node: &NodeName,
+            ) -> Result<Option<i32>, AttributeError> {
+                (**self).promotion_score(resource, node).await
+            }
         }
     )*};
 }

@@ -281,8 +281,15 @@ impl ParameterMetadata {
             _ => true,
         };
         let doubtful = !fits && !value.is_empty();
-        // Not the value: it may be a secret in the wrong place.
-        doubtful.then(|| format!("the value of parameter {name} is not of its type, {}", self.kind))
+        doubtful.then(|| self.untyped())
+    }
+
+    /// That its value is not of its type; not the value, which may be a secret in the wrong place.
+    pub(super) fn untyped(&self) -> String {
+        let (name, kind) = (&self.name, &self.kind);
+        let so =
+            if kind == "boolean" { ": an agent to which it is one takes it for no" } else { "" };
+        format!("the value of parameter {name} is not of its type, {kind}{so}")
     }
 }
 

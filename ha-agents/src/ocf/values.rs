@@ -144,7 +144,7 @@ impl AgentMetadata {
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, ParameterValue>, ConfigError> {
-        self.check_typed(given, &[])?;
+        self.check_values(given, &[], |_| true)?;
         let values = self.parameters.iter().filter_map(|parameter| {
             let value = effective(parameter, given)?;
             Some((parameter.name.clone(), parameter.read(value).ok()?))
@@ -153,22 +153,39 @@ impl AgentMetadata {
     }
 
     /// As [`check_strictly`](Self::check_strictly), but a value that is not of its type is an
-    /// error, too.
+    /// error, too. One that is no boolean is a doubt: metadata says boolean where the agent knows
+    /// more than two words (as of Debian's `Filesystem`, whose `force_unmount` may be `safe`).
     pub(crate) fn check_typed(
         &self,
         given: &BTreeMap<String, String>,
         others: &[&str],
     ) -> Result<Vec<String>, ConfigError> {
-        let mut problems = Problems::new();
+        self.check_values(given, others, |kind| kind != ParameterType::Boolean)
+    }
+
+    /// What is wrong, a value that is not of its type if it `must_be`; what is doubtful.
+    fn check_values(
+        &self,
+        given: &BTreeMap<String, String>,
+        others: &[&str],
+        must_be: impl Fn(ParameterType) -> bool,
+    ) -> Result<Vec<String>, ConfigError> {
+        let (mut problems, mut untyped) = (Problems::new(), Vec::new());
         for (name, value) in given.iter().filter(|(_, value)| !value.is_empty()) {
-            if let Some(Err(allowed)) = self.parameter(name).map(|it| it.read(value)) {
+            let Some(parameter) = self.parameter(name) else { continue };
+            let Err(allowed) = parameter.read(value) else { continue };
+            if must_be(parameter.value_type()) {
                 problems.add(name, "(given)", allowed);
+            } else {
+                untyped.push(parameter.untyped());
             }
         }
-        let doubts = self.check_strictly(given, others).unwrap_or_else(|error| {
+        let mut doubts = self.check_strictly(given, others).unwrap_or_else(|error| {
             problems.absorb(error);
             Vec::new()
         });
+        untyped.retain(|doubt| !doubts.contains(doubt));
+        doubts.extend(untyped);
         problems.into_result(doubts)
     }
 

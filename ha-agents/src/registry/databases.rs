@@ -1,9 +1,14 @@
 //! The agents of databases, from their parameters.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use ha_core::config::ConfigError;
+use rustix::fs::OFlags;
 
 use super::Parameters;
 use super::native::absolute;
@@ -16,18 +21,30 @@ type Made = Result<Arc<dyn ResourceAgent>, ConfigError>;
 #[cfg(any(feature = "mysql", feature = "redis"))]
 const SOCKET: &str = "a host and a port, or the path of a socket, such as 127.0.0.1:6379";
 const PORT: &str = "a number from 1 to 65535";
-/// The longest password that is read.
-const MAX_PASSWORD: usize = 4096;
+/// The largest file that is read for a password, in bytes.
+const MAX_PASSWORD: u64 = 4096;
 
 /// The first line of a file that holds a password.
 fn password(parameters: &mut Parameters<'_>, name: &str) -> Option<String> {
     let file = parameters.optional(name).filter(|file| !file.is_empty())?;
-    let text = std::fs::read_to_string(file).ok().filter(|text| text.len() <= MAX_PASSWORD);
-    let Some(text) = text else {
+    let Some(text) = read(Path::new(file)) else {
         parameters.refuse(name, "a file on this node with a password in its first line");
         return None;
     };
     Some(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A small file. What is none is not waited for: a pipe would hold up the node's operations, and
+/// a device may have no end.
+fn read(file: &Path) -> Option<String> {
+    let how = i32::try_from(OFlags::NONBLOCK.bits()).ok()?;
+    let file = File::options().read(true).custom_flags(how).open(file).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(MAX_PASSWORD + 1).read_to_string(&mut text).ok()?;
+    (text.len() as u64 <= MAX_PASSWORD).then_some(text)
 }
 
 /// Takes the user and the password over into a client.
@@ -171,4 +188,34 @@ pub(super) fn mysql(given: &Given) -> Made {
     let more = |process: Process| words.iter().fold(process, Process::arg);
     let single = more(MySql::single_by(program, config));
     database(parameters, single, more(MySql::server_by(program, config)), client)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn only_small_files_are_read_for_a_password() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let ask = |file: &Path| {
+            let given = [("password_file".to_owned(), file.display().to_string())].into();
+            let mut parameters = Parameters::new(&given);
+            let told = password(&mut parameters, "password_file");
+            (told, parameters.finish(()).is_ok())
+        };
+        std::fs::write(path("good"), "s3cret\nand a remark\n").expect("written");
+        assert_eq!(ask(&path("good")), (Some("s3cret".to_owned()), true));
+        std::fs::write(path("long"), "x".repeat(4096)).expect("written");
+        assert!(ask(&path("long")).1);
+        std::fs::write(path("longer"), "x".repeat(4097)).expect("written");
+        std::fs::write(path("odd"), b"\xff\xfe\n").expect("written");
+        // Nobody writes into it: whoever waits for that waits for ever.
+        mknodat(CWD, path("pipe"), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
+        for name in ["longer", "odd", "pipe", "none", "/dev/zero", "/"] {
+            assert_eq!(ask(&path(name)), (None, false), "{name}");
+        }
+    }
 }

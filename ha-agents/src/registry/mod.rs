@@ -61,6 +61,13 @@ type Factory = dyn Fn(&ResourceName, &BTreeMap<String, String>) -> Result<Arc<dy
 ///
 /// and what [`register`](Self::register) adds. Pacemaker writes `ocf:heartbeat:IPaddr2` likewise.
 ///
+/// A native agent is made from its parameters, so with wrong ones there is none, and nobody can
+/// look whether the resource runs. A script, a plugin or a unit is told them with each operation:
+/// [`resolve`](Self::resolve) gives it whatever they are, because what runs must be found and
+/// stopped with wrong ones, too. [`check`](Self::check) refuses those of scripts and units; a
+/// script itself refuses to start without what it requires, a unit with anything. What options a
+/// plugin has only the plugin knows.
+///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// use std::sync::Arc;
@@ -160,7 +167,64 @@ pub enum RegistryError {
     },
 }
 
+/// An agent that is there.
+enum Found {
+    /// It was made from its parameters, or takes any.
+    Made(Arc<dyn ResourceAgent>),
+    /// It takes no parameters, and refuses to start with some.
+    Plain(Arc<dyn ResourceAgent>),
+    /// It has those of its metadata.
+    #[cfg(feature = "ocf")]
+    Script(Arc<Ocf>),
+}
+
+impl Found {
+    fn agent(self) -> Arc<dyn ResourceAgent> {
+        match self {
+            Self::Made(agent) | Self::Plain(agent) => agent,
+            #[cfg(feature = "ocf")]
+            Self::Script(script) => script,
+        }
+    }
+}
+
 impl RegistryError {
+    fn wrong(resource: &ResourceName, agent: &str, source: ConfigError) -> Self {
+        Self::Parameters { resource: resource.clone(), agent: agent.to_owned(), source }
+    }
+
+    /// Whether this node has no agent of that name, so that nothing of it can be started here by
+    /// that agent. All other errors say nothing about whether the resource runs: of wrong
+    /// parameters no agent is made that could look.
+    ///
+    /// ```
+    /// use ha_agents::registry::Registry;
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    /// # runtime.unwrap().block_on(async {
+    /// let (registry, disk) = (Registry::new(), "disk".parse()?);
+    /// let misspelt = [("devise".to_owned(), "/dev/sdb1".to_owned())].into();
+    /// let error = registry.resolve(&disk, "native:mount", &misspelt).await.unwrap_err();
+    /// assert!(!error.is_absent()); // it may be mounted all the same
+    /// let error = registry.resolve(&disk, "native:mnt", &misspelt).await.unwrap_err();
+    /// assert!(error.is_absent());
+    /// # Ok::<(), ha_core::id::NameError>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::Lsb { source: LsbError::Name { .. }, .. } | Self::UnknownAgent { .. } => true,
+            Self::Lsb { source, .. } => source.outcome() == Outcome::NotInstalled,
+            #[cfg(feature = "ocf")]
+            Self::Ocf { source, .. } => {
+                matches!(source, OcfError::Name { .. } | OcfError::NotInstalled { .. })
+            }
+            #[cfg(feature = "ocf")]
+            Self::NotUnique { .. } => false,
+            Self::Parameters { .. } => false,
+        }
+    }
+
     /// What a probe of the resource would answer.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
@@ -251,11 +315,14 @@ impl Registry {
 
     /// The agent for `resource`. A native one is new, and does nothing until it is told to; a
     /// script is shared by all resources of its type, as its parameters come with each operation.
+    /// Only native agents are refused because of their parameters; a script checks them itself
+    /// before it starts something.
     ///
     /// # Errors
     ///
-    /// [`RegistryError`]: there is no such agent, or the parameters are wrong; all of them are
-    /// named at once.
+    /// [`RegistryError`]: there is no such agent, or a native one cannot be made from the
+    /// parameters; all that are wrong are named at once. Only if the error
+    /// [is of absence](RegistryError::is_absent) it is known that nothing runs by that agent.
     ///
     /// # Cancel safety
     ///
@@ -266,16 +333,18 @@ impl Registry {
         agent: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Arc<dyn ResourceAgent>, RegistryError> {
-        Ok(self.find(resource, agent, parameters).await?.0)
+        Ok(self.find(resource, agent, parameters).await?.agent())
     }
 
-    /// Whether [`resolve`](Self::resolve) would succeed on this node; touches nothing. Returns
-    /// what is allowed but doubtful, a line each: deprecated parameters of scripts. A value that
-    /// is not of its type in the metadata is an error, also where the script would take it.
+    /// Whether the agent is on this node and takes these parameters; touches nothing. Returns
+    /// what is allowed but doubtful, a line each: deprecated parameters of scripts, and what is no
+    /// boolean where the metadata says boolean, as it is wrong about that at times. A value that
+    /// is not of another type is an error, also where the script would take it.
     ///
     /// # Errors
     ///
-    /// As [`resolve`](Self::resolve).
+    /// [`RegistryError`]: there is no such agent, or the parameters are wrong; all of them are
+    /// named at once.
     ///
     /// # Cancel safety
     ///
@@ -286,7 +355,13 @@ impl Registry {
         agent: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, RegistryError> {
-        Ok(self.find(resource, agent, parameters).await?.1)
+        let checked = match self.find(resource, agent, parameters).await? {
+            Found::Made(_) => Ok(Vec::new()),
+            Found::Plain(agent) => Parameters::new(parameters).finish(agent).map(|_| Vec::new()),
+            #[cfg(feature = "ocf")]
+            Found::Script(script) => script.agent_metadata().check_typed(parameters, &EVERY_SCRIPT),
+        };
+        checked.map_err(|source| RegistryError::wrong(resource, agent, source))
     }
 
     /// Checks all resources of a configuration: each as [`check`](Self::check) does, and that
@@ -335,26 +410,23 @@ impl Registry {
         resource: &ResourceName,
         agent: &str,
         parameters: &BTreeMap<String, String>,
-    ) -> Result<(Arc<dyn ResourceAgent>, Vec<String>), RegistryError> {
-        let wrong = |source| {
-            let (resource, agent) = (resource.clone(), agent.to_owned());
-            RegistryError::Parameters { resource, agent, source }
-        };
+    ) -> Result<Found, RegistryError> {
         if let Some(factory) = self.factories.get(agent) {
-            return Ok((factory(resource, parameters).map_err(wrong)?, Vec::new()));
+            let made = factory(resource, parameters).map(Found::Made);
+            return made.map_err(|source| RegistryError::wrong(resource, agent, source));
         }
         if let Some(name) = agent.strip_prefix("nagios:").filter(|name| lsb::is_name(name)) {
-            return Ok((standard::nagios(name), Vec::new()));
+            return Ok(Found::Made(standard::nagios(name)));
         }
         #[cfg(feature = "systemd")]
         if let Some(name) = agent.strip_prefix("systemd:") {
-            return Ok((standard::systemd(name, parameters).map_err(wrong)?, Vec::new()));
+            let unit = standard::systemd(name).map(Found::Plain);
+            return unit.map_err(|source| RegistryError::wrong(resource, agent, source));
         }
         if let Some(name) = agent.strip_prefix("lsb:") {
             let script = Lsb::load(name)
                 .map_err(|source| RegistryError::Lsb { resource: resource.clone(), source })?;
-            let script: Arc<dyn ResourceAgent> = Arc::new(script);
-            return Ok((Parameters::new(parameters).finish(script).map_err(wrong)?, Vec::new()));
+            return Ok(Found::Plain(Arc::new(script)));
         }
         #[cfg(feature = "ocf")]
         if let Some((provider, kind)) = agent.strip_prefix("ocf:").and_then(|s| s.split_once(':')) {
@@ -362,9 +434,7 @@ impl Registry {
                 let (resource, agent) = (resource.clone(), agent.to_owned());
                 RegistryError::Ocf { resource, agent, source }
             })?;
-            let doubts = loaded.agent_metadata().check_typed(parameters, &EVERY_SCRIPT);
-            let doubts = doubts.map_err(wrong)?;
-            return Ok((loaded, doubts));
+            return Ok(Found::Script(loaded));
         }
         let mut known: Vec<&str> = self.names().collect();
         known.extend(["lsb:NAME", "nagios:NAME"]);

@@ -61,7 +61,9 @@ fn process(given: &Given) -> Made {
     }
     for (name, value) in parameters.with_prefix("env.") {
         if name.contains('=') {
-            parameters.refuse(&format!("env.{name}"), "a name without '='");
+            // The value may be a secret.
+            let name = format!("env.{name}");
+            parameters.absorb(ConfigError::new(name, "(given)", "a name without '='"));
         }
         process = process.env(name, value);
     }

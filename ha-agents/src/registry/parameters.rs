@@ -71,9 +71,14 @@ impl<'a> Parameters<'a> {
     }
 
     /// Words with blanks between; `'…'` and `"…"` keep blanks, and the other quote, in a word.
-    /// There is no other way to quote, and no shell looks at them.
+    /// There is no other way to quote, and no shell looks at them. If they are wrong the text is
+    /// not told, as a program's arguments may have secrets among them.
     pub fn words(&mut self, name: &str) -> Vec<String> {
-        self.read(name, "words with blanks between, each quote closed", split).unwrap_or_default()
+        let words = self.optional(name).map(split);
+        if words == Some(None) {
+            self.problems.add(name, "(given)", "words with blanks between, each quote closed");
+        }
+        words.flatten().unwrap_or_default()
     }
 
     /// All parameters that begin with `prefix`, without it.
@@ -184,5 +189,15 @@ mod tests {
         let told: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
         assert!(told[0].starts_with("flag: \"maybe\"") && told[0].contains("true or false"));
         assert!(told[1].starts_with("odd: ") && told[1].ends_with("has: env.…, flag"), "{told:?}");
+    }
+
+    #[test]
+    fn arguments_that_cannot_be_split_are_not_told() {
+        let given = [("args".to_owned(), "--password 's3cret".to_owned())].into();
+        let mut parameters = Parameters::new(&given);
+        assert_eq!(parameters.words("args"), Vec::<String>::new());
+        let error = parameters.finish(()).expect_err("a quote is open");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        assert!(error.problems()[0].to_string().contains("each quote closed"), "{error}");
     }
 }

@@ -73,9 +73,9 @@ pub(super) fn files(folder: &Path, folders: bool) -> Vec<String> {
 
 /// A unit by its name.
 #[cfg(feature = "systemd")]
-pub(super) fn systemd(name: &str, given: &BTreeMap<String, String>) -> Made {
+pub(super) fn systemd(name: &str) -> Made {
     let unit = crate::systemd::Unit::new(name).map_err(|error| {
         ConfigError::new("agent", format!("{:?}", error.name), error.to_string())
     })?;
-    Parameters::new(given).finish(Arc::new(unit))
+    Ok(Arc::new(unit))
 }

@@ -22,6 +22,9 @@ const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 /// The bus's own name of a refusal.
 pub(super) const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
 
+/// The bus's own name of a question that is not known.
+const UNKNOWN_METHOD: &str = "org.freedesktop.DBus.Error.UnknownMethod";
+
 /// How often a job is looked for whose end was not told: a manager that executes itself anew
 /// forgets who listens.
 const RECHECK: Duration = Duration::from_secs(2);
@@ -165,7 +168,10 @@ pub(super) fn error_name(error: &zbus::Error) -> Option<&str> {
         return Some(name.as_str());
     }
     let zbus::Error::FDO(error) = error else { return None };
-    matches!(**error, zbus::fdo::Error::AccessDenied(_)).then_some(ACCESS_DENIED)
+    if matches!(**error, zbus::fdo::Error::AccessDenied(_)) {
+        return Some(ACCESS_DENIED);
+    }
+    matches!(**error, zbus::fdo::Error::UnknownMethod(_)).then_some(UNKNOWN_METHOD)
 }
 
 /// The manager, over a connection that works.
@@ -226,6 +232,24 @@ impl Manager {
         let path: OwnedObjectPath = self.proxy.call("LoadUnit", &(unit,)).await?;
         let properties = self.properties(&path).await?;
         state(&properties).await
+    }
+
+    /// The processes of a unit that has failed and was not rid of them: systemd gives up when they
+    /// outlive SIGKILL. None, without being asked, in any other state; none too where an old
+    /// systemd does not know the question, or the unit.
+    pub(super) async fn leftovers(&self, unit: &str, state: &State) -> zbus::Result<Vec<u32>> {
+        if state.active != "failed" {
+            return Ok(Vec::new());
+        }
+        let told: zbus::Result<Vec<(String, u32, String)>> =
+            self.proxy.call("GetUnitProcesses", &(unit,)).await;
+        match told {
+            Ok(processes) => Ok(processes.into_iter().map(|(_, pid, _)| pid).collect()),
+            Err(error) => match error_name(&error) {
+                Some(UNKNOWN_METHOD | "org.freedesktop.systemd1.NoSuchUnit") => Ok(Vec::new()),
+                Some(_) | None => Err(error),
+            },
+        }
     }
 
     /// Waits until the unit is neither active nor on its way.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ha_core::driver::pause;
 
-use self::bus::{Bus, Job, State};
+use self::bus::{Bus, Job, Manager, State};
 use crate::agent::{AgentError, Check, Metadata, OpContext, OpResult, Report, ResourceAgent};
 use crate::lsb::refuse_parameters;
 use crate::outcome::Outcome;
@@ -26,6 +26,8 @@ const MAX_NAME: usize = 255;
 const DROP_IN: &str = "99-ha-agents.conf";
 /// What is in it: whoever restarts a unit behind a cluster's back runs it twice.
 const RESTART_NO: &str = "# The cluster restarts it, maybe elsewhere.\n[Service]\nRestart=no\n";
+/// Marks that systemd has not read its files again since the drop-in was changed.
+const UNREAD: &str = "99-ha-agents.unread";
 /// The shortest and longest time between two looks at a unit that is on its way.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -37,8 +39,9 @@ const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 ///   replaces it.
 /// - Before the first start of a service a drop-in in `/run` says `Restart=no`, as systemd and the
 ///   cluster must not both restart it, and systemd reads its files again (`daemon-reload`). That is
-///   done once in the life of the machine, not with every operation as of Pacemaker. The drop-in
-///   stays when the service is stopped; [`release`](Self::release) takes it away.
+///   done once in the life of the machine, not with every operation as of Pacemaker; a reading that
+///   failed, or was not waited for, is repeated at the next start (a file beside the drop-in says
+///   so). The drop-in stays when the service is stopped; [`release`](Self::release) takes it away.
 ///   [`keep_restart`](Self::keep_restart) leaves the service as it is.
 /// - A unit that is starting, stopping or reloading is pending: a monitor waits until it is not,
 ///   and gets no answer if that takes too long.
@@ -49,6 +52,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 /// | `not-found`, `masked`, `bad-setting`, `error` | not installed; a stop succeeds |
 /// | `active` | running |
 /// | `inactive`, `failed` | not running, with systemd's result as the reason |
+/// | `failed`, with processes | error, and a stop fails: they have outlived SIGKILL |
 /// | `activating`, `deactivating`, `reloading`, `refreshing` | pending |
 /// | `maintenance` | error |
 ///
@@ -150,29 +154,46 @@ impl Unit {
     ///
     /// Call it again after a drop.
     pub async fn release(&self) -> io::Result<()> {
-        match fs::remove_file(self.drop_in()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed?,
+        let drop_in = self.drop_in();
+        if drop_in.exists() {
+            fs::write(self.unread(), "")?;
+            fs::remove_file(drop_in)?;
         }
-        let manager = self.bus.manager().await.map_err(io::Error::other)?;
-        manager.reload().await.map_err(io::Error::other)
+        if self.unread().exists() {
+            let manager = self.bus.manager().await.map_err(io::Error::other)?;
+            self.read_again(&manager).await.map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     fn drop_in(&self) -> PathBuf {
         self.runtime.join(format!("{}.d", self.name)).join(DROP_IN)
     }
 
-    /// Sees to it that systemd does not restart it; whether anything had to be done.
+    fn unread(&self) -> PathBuf {
+        self.drop_in().with_file_name(UNREAD)
+    }
+
+    /// Lets systemd read its files again; until that is done, the mark says that it is not.
+    async fn read_again(&self, manager: &Manager) -> zbus::Result<()> {
+        manager.reload().await?;
+        // One that stays costs another reading.
+        fs::remove_file(self.unread()).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Sees to it that systemd does not restart it; whether systemd must read its files for that.
     fn take(&self) -> io::Result<bool> {
         let path = self.drop_in();
         if self.keeps_restart || !is_service(&self.name) {
             return Ok(false);
         }
         if fs::read(&path).is_ok_and(|text| text == RESTART_NO.as_bytes()) {
-            return Ok(false);
+            return Ok(self.unread().exists());
         }
         let directory = path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory)?;
+        fs::write(self.unread(), "")?;
         let made = directory.join(format!(".{DROP_IN}-{}", std::process::id()));
         fs::write(&made, RESTART_NO)?;
         fs::rename(&made, &path)?;
@@ -188,7 +209,7 @@ impl Unit {
             match self.take() {
                 Ok(false) => {}
                 Ok(true) => {
-                    if let Err(error) = manager.reload().await {
+                    if let Err(error) = self.read_again(&manager).await {
                         return failed(&error, job, context);
                     }
                 }
@@ -206,16 +227,21 @@ impl Unit {
             Ok(state) => state,
             Err(error) => return failed(&error, job, context),
         };
+        let left = match manager.leftovers(&self.name, &state).await {
+            Ok(left) => left,
+            Err(error) => return failed(&error, job, context),
+        };
         let is_so = match job {
             Job::Start => state.outcome() == Some(Outcome::Success),
             // One that was not reloaded still runs.
             Job::Reload => state.outcome() == Some(Outcome::Success) && ended == "done",
-            Job::Stop => state.is_stopped(),
+            Job::Stop => state.is_stopped() && left.is_empty(),
         };
         if is_so {
             return Ok(Report::success());
         }
-        let why = format!("systemd's job ended as {ended}, and {} is {state}", self.name);
+        let left = told(&left);
+        let why = format!("systemd's job ended as {ended}, and {} is {state}{left}", self.name);
         Ok(Report::new(Outcome::GenericError, why))
     }
 
@@ -228,6 +254,12 @@ impl Unit {
             let manager = self.bus.manager().await.map_err(|error| io(io::Error::other(error)))?;
             let state = manager.state(&self.name).await;
             let state = state.map_err(|error| io(io::Error::other(error)))?;
+            let left = manager.leftovers(&self.name, &state).await;
+            let left = left.map_err(|error| io(io::Error::other(error)))?;
+            if !left.is_empty() {
+                let reason = format!("{state}{}", told(&left));
+                return Ok(Report::new(Outcome::GenericError, reason));
+            }
             if let Some(outcome) = state.outcome() {
                 let fine = matches!(outcome, Outcome::Success);
                 let reason = if fine { String::new() } else { state.to_string() };
@@ -243,6 +275,15 @@ impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "systemd:{}", self.name)
     }
+}
+
+/// What is left of a unit, as the end of a sentence.
+fn told(pids: &[u32]) -> String {
+    if pids.is_empty() {
+        return String::new();
+    }
+    let some: Vec<String> = pids.iter().take(8).map(u32::to_string).collect();
+    format!("; {} processes of it are left, such as {}", pids.len(), some.join(", "))
 }
 
 /// Whether the unit has a `Restart=`.

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use ha_agents::attributes::{
-    AttributeChange, AttributeKey, AttributeServer, AttributeServerError, Helpers, Member,
-    Membership, MemoryAttributes, NodeAttributes, Published, Scope,
+    AttributeChange, AttributeError, AttributeKey, AttributeServer, AttributeServerError, Helpers,
+    Member, Membership, MemoryAttributes, NodeAttributes, Published, Scope,
 };
 use ha_agents::ocf::Ocf;
-use ha_core::id::NodeName;
+use ha_core::id::{NodeName, ResourceName};
 use ha_lab::{Lab, require_program};
 
 use super::block_on;
@@ -389,5 +390,49 @@ fn the_real_agents_of_interfaces_tell_what_they_see() {
         assert!(speed.parse::<u64>().is_ok_and(|speed| speed > 0), "{speed}");
         assert_eq!(cycle(&agent, &context, "XM").await, "X0 M7");
         assert_eq!(value("speed").await, None);
+    });
+}
+
+/// A cluster that knows scores otherwise than by their attributes.
+#[derive(Debug)]
+struct Scores;
+
+#[async_trait]
+impl NodeAttributes for Scores {
+    async fn get(&self, _: &AttributeKey) -> Result<Option<String>, AttributeError> {
+        Ok(None)
+    }
+    async fn put(&self, _: AttributeChange) -> Result<(), AttributeError> {
+        Ok(())
+    }
+    async fn membership(&self) -> Result<Membership, AttributeError> {
+        Ok(Membership::single(node("n1")))
+    }
+    async fn ban(&self, _: &ResourceName, _: &NodeName) -> Result<(), AttributeError> {
+        Ok(())
+    }
+    async fn promotion_score(
+        &self,
+        _: &ResourceName,
+        _: &NodeName,
+    ) -> Result<Option<i32>, AttributeError> {
+        Ok(Some(7))
+    }
+}
+
+/// Behind a pointer a cluster's own answers, and not the trait's defaults, are given.
+#[test]
+fn pointers_to_attributes_leave_nothing_out() {
+    async fn ask(attributes: impl NodeAttributes) {
+        let resource = "r1".parse().expect("a name");
+        let score = attributes.promotion_score(&resource, &node("n1")).await.expect("told");
+        assert_eq!(score, Some(7));
+        attributes.ban(&resource, &node("n1")).await.expect("banned");
+    }
+    block_on(async {
+        ask(&Scores).await;
+        ask(Box::new(Scores)).await;
+        let shared: Arc<dyn NodeAttributes> = Arc::new(Scores);
+        ask(shared).await;
     });
 }

@@ -77,6 +77,11 @@ fn all_that_is_wrong_is_told_at_once() {
         let told = problems(&registry, "native:mount", &wrong).await;
         assert_eq!(told, "source directory kill_holders device");
         assert_eq!(problems(&registry, "native:dummy", &given([("a", "b")])).await, "a");
+        // What may be a secret is not told.
+        let wrong = given([("program", "x"), ("args", "-p 's3cret"), ("env.PASS=", "s3cret")]);
+        assert_eq!(problems(&registry, "native:process", &wrong).await, "args env.PASS=");
+        let error = registry.check(&r1(), "native:process", &wrong).await.expect_err("refused");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
         for agent in ["native:proces", "lbs:apache2", "ocf", "ocf:heartbeat"] {
             let error = registry.resolve(&r1(), agent, &given([])).await.expect_err("unknown");
             let text = error.to_string();
@@ -116,6 +121,7 @@ meta-data) cat <<'END'
 <parameter name="bytes"><deprecated><replaced-with name="size"/></deprecated>
 <content type="string"/></parameter>
 <parameter name="size"><content type="integer"/></parameter>
+<parameter name="force"><content type="boolean" default="no"/></parameter>
 </parameters><actions><action name="start"/></actions></resource-agent>
 END
 echo >> "${0%/*}/asked";;
@@ -155,6 +161,83 @@ fn scripts_are_found_checked_and_told_their_token() {
         let text = format!("{missing}: {}", missing.source().expect("a cause"));
         assert!(text.contains("r1") && text.contains("ocf:test:tape"), "{text}");
         assert!(text.contains("is not there; install it"), "{text}");
+    });
+}
+
+/// Else a node that is told wrong parameters of a resource that runs takes it for stopped.
+#[test]
+fn scripts_and_units_are_looked_at_and_stopped_with_wrong_parameters_too() {
+    block_on(async {
+        let root = tempfile::tempdir().expect("a directory");
+        let folder = root.path().join("resource.d/test");
+        std::fs::create_dir_all(&folder).expect("made");
+        executable(&folder.join("disk"), SCRIPT);
+        let mut registry = Registry::new();
+        registry.ocf_root(root.path());
+        let wrong = given([("sise", "10"), ("size", "x")]);
+        problems(&registry, "ocf:test:disk", &wrong).await;
+        let agent = registry.resolve(&r1(), "ocf:test:disk", &wrong).await.expect("found");
+        let mut context = context();
+        context.parameters = wrong;
+        let report = agent.monitor(&context, Check::PROBE).await.expect("an answer");
+        assert_eq!(report.outcome, Outcome::NotRunning, "the script itself was asked");
+        let report = agent.stop(&context).await.expect("an answer");
+        assert_eq!(report.outcome, Outcome::Success);
+        let report = agent.start(&context).await.expect("an answer");
+        assert_eq!(report.outcome, Outcome::NotConfigured);
+        assert!(!folder.join("started").exists(), "nothing was started with them");
+
+        let port = given([("port", "80")]);
+        assert_eq!(problems(&registry, "systemd:web", &port).await, "port");
+        registry.resolve(&r1(), "systemd:web", &port).await.expect("found");
+    });
+}
+
+/// Metadata says boolean of what has more than two values.
+#[test]
+fn what_is_no_boolean_is_a_doubt_and_no_error() {
+    block_on(async {
+        let root = tempfile::tempdir().expect("a directory");
+        let folder = root.path().join("resource.d/test");
+        std::fs::create_dir_all(&folder).expect("made");
+        executable(&folder.join("disk"), SCRIPT);
+        let mut registry = Registry::new();
+        registry.ocf_root(root.path());
+        for (force, doubts) in [("safe", 1), ("On", 1), ("on", 0), ("no", 0), ("", 0)] {
+            let parameters = given([("device", "/dev/x"), ("force", force)]);
+            let told = registry.check(&r1(), "ocf:test:disk", &parameters).await.expect("allowed");
+            assert_eq!(told.len(), doubts, "{force}: {told:?}");
+            assert!(told.iter().all(|doubt| doubt.contains("parameter force")), "{told:?}");
+        }
+    });
+}
+
+/// Only an agent that is not there has not started anything.
+#[test]
+fn wrong_parameters_are_not_absence() {
+    block_on(async {
+        let root = tempfile::tempdir().expect("a directory");
+        let mut registry = Registry::new();
+        registry.ocf_root(root.path());
+        for (agent, absent) in [
+            ("native:proces", true),
+            ("native:process", false),
+            ("native:mount", false),
+            ("lsb:none-of-that-name", true),
+            ("lsb:../x", true),
+            ("ocf:test:disk", true),
+            ("ocf:../x:disk", true),
+        ] {
+            let wrong = given([("odd", "1")]);
+            let error = registry.resolve(&r1(), agent, &wrong).await.expect_err("no agent");
+            assert_eq!(error.is_absent(), absent, "{error}");
+        }
+        // One is there, but nobody knows what it does.
+        let folder = root.path().join("resource.d/test");
+        std::fs::create_dir_all(&folder).expect("made");
+        executable(&folder.join("disk"), "#!/bin/sh\nexit 1\n");
+        let error = registry.resolve(&r1(), "ocf:test:disk", &given([])).await.expect_err("broken");
+        assert!(!error.is_absent(), "{error}");
     });
 }
 

@@ -195,6 +195,24 @@ fn the_real_check_tcp_waits_for_a_port() {
     });
 }
 
+/// A check that the service fails because it hangs says "not running"; so says one of what stopped.
+#[test]
+fn what_hangs_is_stopped_though_its_check_says_that_it_does_not_run() {
+    block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let held = dir.path().join("held").display().to_string();
+        std::fs::write(&held, "").expect("written");
+        let agent = Commands::new(["true"], ["rm", &held], ["false"]);
+        let context = context();
+        let told = outcomes(&agent, &context, "PX").await;
+        assert_eq!(told, [NotRunning, Success]);
+        assert!(!Path::new(&held).exists(), "its stop was run");
+        let again = one(&agent, &context, 'X').await;
+        assert_eq!((again.outcome, again.code), (Success, Some(1)));
+        assert!(again.reason.contains("it is stopped all the same"), "{again:?}");
+    });
+}
+
 #[test]
 fn commands_are_believed_only_when_their_check_agrees() {
     block_on(async {
@@ -221,7 +239,9 @@ fn commands_are_believed_only_when_their_check_agrees() {
         let promoted = context.clone().parameter("code", "8");
         assert_eq!(one(&ocf, &promoted, 'M').await.outcome, Outcome::RunningPromoted);
         let empty = Commands::new(["true"], [""; 0], ["false"]);
-        assert_eq!(one(&empty, &context, 'X').await.outcome, Success, "nothing to stop");
+        assert_eq!(one(&empty, &context, 'X').await.outcome, NotConfigured, "nothing was done");
+        let gone = Commands::new(["true"], ["no-such-program"], ["false"]);
+        assert_eq!(one(&gone, &context, 'X').await.outcome, NotInstalled, "nothing was done");
         let none = Commands::new(["no-such-program"], ["true"], ["false"]);
         assert_eq!(one(&none, &context, 'S').await.outcome, NotInstalled);
         let hangs = Commands::new(["true"], ["true"], ["sleep", "1000"]);

@@ -71,6 +71,18 @@ struct World {
     units: BTreeMap<String, Told>,
     calls: Vec<String>,
     jobs: u32,
+    /// What the next reading of files does instead.
+    trouble: Option<Trouble>,
+    /// What has outlived SIGKILL; `None`: an old systemd, which cannot tell.
+    left: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    /// It is refused.
+    Refuses,
+    /// It gives no answer.
+    Hangs,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -87,6 +99,7 @@ enum MockError {
     #[zbus(error)]
     ZBus(zbus::Error),
     NoSuchUnit(String),
+    ShuttingDown(String),
     UnitMasked(String),
 }
 
@@ -117,6 +130,8 @@ impl MockManager {
                 return Ok(job.into());
             }
             ("start", "broken.service") => ("failed", "exit-code"),
+            // It does not end by SIGKILL.
+            ("stop", "immortal.service") => ("failed", "timeout"),
             ("stop", unit) if unit != "stuck.service" => ("inactive", "success"),
             // It runs and ends.
             ("start", "once.service") => ("inactive", "success"),
@@ -140,8 +155,27 @@ impl MockManager {
 impl MockManager {
     fn subscribe(&self) {}
 
-    fn reload(&self) {
-        self.0.lock().expect("no panic").calls.push("reload".to_owned());
+    async fn reload(&self) -> Result<(), MockError> {
+        let trouble = {
+            let mut world = self.0.lock().expect("no panic");
+            world.calls.push("reload".to_owned());
+            world.trouble.take()
+        };
+        match trouble {
+            None => Ok(()),
+            Some(Trouble::Refuses) => Err(MockError::ShuttingDown("not now".into())),
+            Some(Trouble::Hangs) => std::future::pending().await,
+        }
+    }
+
+    fn get_unit_processes(&self, unit: &str) -> zbus::fdo::Result<Vec<(String, u32, String)>> {
+        let mut world = self.0.lock().expect("no panic");
+        world.calls.push(format!("processes {unit}"));
+        let Some(left) = &world.left else {
+            return Err(zbus::fdo::Error::UnknownMethod("what?".into()));
+        };
+        let process = |pid: &u32| ("/system.slice".to_owned(), *pid, "/bin/hung".to_owned());
+        Ok(left.iter().map(process).collect())
     }
 
     async fn load_unit(
@@ -351,6 +385,67 @@ fn a_mocked_unit_that_fails_is_told_with_systemds_words() {
         assert_eq!(outcomes(&mock.unit("stuck"), "X").await, [GenericError]);
         // systemd forgot to tell of the end: it is looked for.
         assert_eq!(outcomes(&mock.unit("forgotten"), "SX").await, [Success, Success]);
+    });
+}
+
+/// systemd calls a unit failed, too, of which processes are left that not even SIGKILL ends: they
+/// hold what the unit holds, and starting it elsewhere would be twice.
+#[test]
+fn a_mocked_unit_whose_processes_outlive_sigkill_is_not_stopped() {
+    block_on(async {
+        let Some(mock) = Mock::start().await else { return };
+        let agent = mock.unit("immortal");
+        let left = |pids: Option<Vec<u32>>| mock.world.lock().expect("no panic").left = pids;
+        left(Some(vec![4711]));
+        assert_eq!(outcomes(&agent, "S").await, [Success]);
+        mock.calls();
+        let report = ask(&agent, &context(), 'X').await;
+        assert_eq!(report.outcome, GenericError);
+        assert!(report.reason.contains("result timeout") && report.reason.contains("4711"));
+        let report = ask(&agent, &context(), 'M').await;
+        assert_eq!(report.outcome, GenericError);
+        assert!(report.reason.contains("4711"), "{report:?}");
+        left(Some(Vec::new()));
+        assert_eq!(outcomes(&agent, "MX").await, [NotRunning, Success]);
+        left(None);
+        assert_eq!(outcomes(&agent, "MX").await, [NotRunning, Success]);
+        // Nobody asks for the processes of what is not failed.
+        left(Some(vec![4711]));
+        mock.calls();
+        assert_eq!(outcomes(&mock.unit("good"), "MSMXM").await[4], NotRunning);
+        assert_eq!(mock.calls(), ["reload", "start good.service", "stop good.service"]);
+    });
+}
+
+/// Until systemd has read the drop-in, its `Restart=` holds.
+#[test]
+fn a_mocked_systemd_that_has_not_read_its_files_is_asked_again() {
+    block_on(async {
+        let Some(mock) = Mock::start().await else { return };
+        let trouble = |it| mock.world.lock().expect("no panic").trouble = Some(it);
+        let agent = mock.unit("good");
+        trouble(Trouble::Refuses);
+        assert_eq!(outcomes(&agent, "S").await, [GenericError]);
+        assert_eq!(mock.calls(), ["reload"], "nothing was started");
+        trouble(Trouble::Hangs);
+        let short = context().timeout(Duration::from_millis(500));
+        let error = agent.start(&short).await.expect_err("no answer");
+        assert!(matches!(error, AgentError::TimedOut { .. }), "{error}");
+        assert_eq!(mock.calls(), ["reload"]);
+        // The program may have been another one.
+        let agent = mock.unit("good");
+        assert_eq!(outcomes(&agent, "SX").await, [Success, Success]);
+        assert_eq!(outcomes(&agent, "S").await, [Success]);
+        let starts = ["start good.service", "stop good.service", "start good.service"];
+        assert_eq!(mock.calls(), [&["reload"][..], &starts].concat());
+
+        trouble(Trouble::Refuses);
+        agent.release().await.expect_err("refused");
+        agent.release().await.expect("released");
+        agent.release().await.expect("nothing to do");
+        assert_eq!(mock.calls(), ["reload", "reload"]);
+        let left = std::fs::read_dir(mock.dir.path().join("run/good.service.d")).expect("there");
+        assert_eq!(left.count(), 0);
     });
 }
 

@@ -1,12 +1,14 @@
 //! `agent run`, and the attributes that agents set.
 
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ha_agents::attributes::{AttributeServer, Helpers, Membership, MemoryAttributes, Published};
-use ha_agents::registry::Registry;
+use ha_agents::registry::{Registry, RegistryError};
 use ha_agents::{AgentError, Check, OpContext, OpResult, ResourceAgent};
 use ha_core::driver::pause;
 use ha_core::role::Role;
@@ -25,15 +27,18 @@ pub(super) struct Attributes {
 
 impl Attributes {
     pub(super) async fn serve(given: &Given) -> Result<Self, String> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let node = given.node.clone().unwrap_or_else(|| host.trim().to_owned());
         let node = node.parse().map_err(|error| cli::chain(&error))?;
         let memory = Arc::new(MemoryAttributes::new(Membership::single(node)));
-        let directory = std::env::temp_dir().join(format!("ha-agent-{}", std::process::id()));
+        let directory = private_directory()?;
         let program = std::env::current_exe().map_err(|error| cli::chain(&error))?;
         let attributes = Arc::<MemoryAttributes>::clone(&memory);
         let server = AttributeServer::start(&directory, &program, attributes).await;
-        let server = server.map_err(|error| cli::chain(&error))?;
+        let server = server.map_err(|error| {
+            fs::remove_dir_all(&directory).unwrap_or_default();
+            cli::chain(&error)
+        })?;
         Ok(Self { server, memory, directory })
     }
 
@@ -44,12 +49,24 @@ impl Attributes {
     /// What was set; what is still held back is not waited for.
     pub(super) async fn end(self) -> Vec<Published> {
         self.server.stop().await;
-        std::fs::remove_dir_all(&self.directory).unwrap_or_default();
+        fs::remove_dir_all(&self.directory).unwrap_or_default();
         tokio::select! { biased;
             published = self.memory.published() => published,
             _nothing = pause(Duration::from_millis(10)) => Vec::new(),
         }
     }
+}
+
+/// A directory that only this user can come into, and that was not there: agents run programs in
+/// it, and others may write beside it.
+fn private_directory() -> Result<PathBuf, String> {
+    let directory = std::env::temp_dir().join(format!("ha-agent-{}", std::process::id()));
+    let made = fs::DirBuilder::new().mode(0o700).create(&directory);
+    made.map_err(|error| {
+        let path = directory.display();
+        format!("cannot make {path} for agents' programs: {error}; remove it or set TMPDIR")
+    })?;
+    Ok(directory)
 }
 
 /// The attributes as lines, such as `pingd of n1 = 1000`.
@@ -89,6 +106,20 @@ pub(super) async fn run(
     }
 }
 
+/// The agent; with wrong parameters only to look and to stop, which a script can do all the same.
+pub(super) async fn agent(
+    registry: &Registry,
+    given: &Given,
+    operation: &str,
+    context: &OpContext,
+) -> Result<Arc<dyn ResourceAgent>, RegistryError> {
+    let begins = ["migrate_from", "migrate_to", "promote", "reload", "reload-agent", "start"];
+    if begins.contains(&operation) {
+        registry.check(&given.resource, &given.agent, &context.parameters).await?;
+    }
+    registry.resolve(&given.resource, &given.agent, &context.parameters).await
+}
+
 async fn answer(
     registry: &Registry,
     given: &Given,
@@ -98,7 +129,7 @@ async fn answer(
     flags: &Flags,
     attributes: &Attributes,
 ) -> Result<OpResult, (u8, String)> {
-    let agent = registry.resolve(&given.resource, &given.agent, &context.parameters).await;
+    let agent = agent(registry, given, operation, context).await;
     let agent = agent.map_err(|error| {
         let code = u8::try_from(error.outcome().code()).unwrap_or(FAILURE);
         (code, cli::chain(&error))

@@ -8,7 +8,7 @@ use ha_agents::trial::{self, Gravity, Trial};
 use ha_examples::cli::{self, FAILURE};
 use serde_json::{Value, json};
 
-use super::call::{Attributes, attribute_lines};
+use super::call::{Attributes, agent, attribute_lines};
 use super::show::script;
 use super::{Flags, Given, WRONG};
 
@@ -27,7 +27,7 @@ pub(super) async fn test(
         Err(why) => return cli::fail(FAILURE, &why),
     };
     registry.helpers(attributes.helpers());
-    let agent = registry.resolve(&given.resource, &given.agent, &context.parameters).await;
+    let agent = agent(&registry, given, "start", &context).await;
     let done =
         match (agent, script(&given.agent, &flags.ocf_root, Some(attributes.helpers())).await) {
             (Err(error), _) => Err(cli::chain(&error)),

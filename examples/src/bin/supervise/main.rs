@@ -89,6 +89,9 @@ async fn agents(config: &Config) -> Result<Agents, Failure> {
     let registry = Registry::new();
     let mut agents = Agents::new();
     for (name, service) in &config.services {
+        for doubt in registry.check(name, &service.agent, &service.parameters).await? {
+            tracing::warn!(service = %name, doubt, "agent");
+        }
         let agent = registry.resolve(name, &service.agent, &service.parameters).await?;
         agents.insert(name.clone(), agent);
     }
