@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::time::Duration;
 
 use ha_agents::executor::Limits;
+use ha_agents::native::{Dummy, MemoryReplication, Promotable, Replication, ReplicationStatus};
 use ha_agents::registry::Registry;
+use ha_agents::{Metadata, Report};
 use ha_core::driver::pause;
 use ha_core::id::{Incarnation, NodeName};
 use ha_core::time::{BootClock, Clock, Instant};
@@ -20,6 +22,7 @@ use ha_crm::manager::{
 };
 use ha_crm::model::{
     ClusterConfig, FenceDevice, Fencing, NodeStatus, Operation, OperationName, Resource, VoteRules,
+    promoted_role,
 };
 use ha_membership::mesh::{MeshConfig, MeshService};
 use ha_membership::store::{RaftStore, RaftStoreConfig};
@@ -73,23 +76,90 @@ fn cluster(folder: &Path) -> ClusterConfig {
         .expect("valid")
 }
 
+/// Three copies of a database, and an address that goes where it is promoted.
+fn database(folder: &Path) -> ClusterConfig {
+    let nodes = || (0..3).map(name);
+    let agent = switch(folder).display().to_string();
+    let monitor = Operation::new(OperationName::Monitor).interval(Duration::from_millis(200));
+    let db = Resource::new("db".parse().expect("a name"), "test:db").operation(monitor);
+    let primary = promoted_role(db.name()).expect("short");
+    let vip = Resource::new("vip".parse().expect("a name"), "native:dummy");
+    Cluster::builder()
+        .nodes(nodes())
+        .quorum(VoteRules::majority())
+        .fencing(Fencing::device("switch", FenceDevice::new(agent, nodes())))
+        .at_most_one(db.promotable())
+        .at_most_one(vip.with(primary.clone()).after(primary))
+        .build()
+        .expect("valid")
+}
+
+/// A server of a node whose copies are told whom to follow; the higher its number, the fitter.
+#[derive(Debug, Clone)]
+struct Server {
+    index: usize,
+    state: MemoryReplication,
+}
+
+#[async_trait::async_trait]
+impl Replication for Server {
+    fn metadata(&self) -> Metadata {
+        self.state.metadata()
+    }
+
+    async fn status(&self, depth: u8) -> Result<ReplicationStatus, Report> {
+        let score = i32::try_from(self.index).ok();
+        Ok(ReplicationStatus { score, ..self.state.status(depth).await? })
+    }
+
+    async fn promote(&self) -> Result<(), Report> {
+        self.state.promote().await
+    }
+
+    async fn follow(&self, primary: Option<&str>) -> Result<(), Report> {
+        self.state.follow(primary).await?;
+        let followed = primary.unwrap_or("nobody").to_owned();
+        FOLLOWED.lock().expect("no panic").insert(name(self.index), followed);
+        Ok(())
+    }
+}
+
+/// Whom each node's copy was last told to follow.
+static FOLLOWED: Mutex<BTreeMap<NodeName, String>> = Mutex::new(BTreeMap::new());
+
+fn servers(index: usize) -> Registry {
+    let server = Server { index, state: MemoryReplication::new() };
+    let agent = Arc::new(Promotable::new(Dummy::new(), server));
+    let mut registry = Registry::new();
+    registry.register("test:db", move |_, _| Ok(agent.clone()));
+    registry
+}
+
 struct Running {
     ask: Ask,
     runtime: Option<Runtime>,
     events: std_mpsc::Receiver<Told>,
 }
 
+/// What a test runs: the cluster, by the folder of its fence agent, and each node's agents.
+#[derive(Clone, Copy)]
+struct Scene {
+    cluster: fn(&Path) -> ClusterConfig,
+    agents: fn(usize) -> Registry,
+}
+
 struct Nodes {
+    scene: Scene,
     folder: tempfile::TempDir,
     addresses: Vec<SocketAddr>,
     running: BTreeMap<usize, Running>,
 }
 
 impl Nodes {
-    fn new() -> Self {
+    fn new(scene: Scene) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let addresses = (0..3).map(|_| free_address()).collect();
-        let mut nodes = Self { folder, addresses, running: BTreeMap::new() };
+        let mut nodes = Self { scene, folder, addresses, running: BTreeMap::new() };
         for index in 0..3 {
             nodes.start(index);
         }
@@ -104,7 +174,9 @@ impl Nodes {
             .expect("a runtime");
         let (told, events) = std_mpsc::channel();
         let (addresses, folder) = (self.addresses.clone(), self.folder.path().to_owned());
-        let ask = runtime.block_on(async move { node(index, &addresses, &folder, told).await });
+        let scene = self.scene;
+        let ask =
+            runtime.block_on(async move { node(index, scene, (&addresses, &folder), told).await });
         self.running.insert(index, Running { ask, runtime: Some(runtime), events });
     }
 
@@ -153,14 +225,14 @@ impl Drop for Nodes {
 
 async fn node(
     index: usize,
-    addresses: &[SocketAddr],
-    folder: &Path,
+    scene: Scene,
+    (addresses, folder): (&[SocketAddr], &Path),
     told: std_mpsc::Sender<Told>,
 ) -> Ask {
     let clock = BootClock::new();
     let (me, key) = (name(index), SharedKey::new([7; 32]));
     let life = u64::try_from(clock.wall().as_micros() / 1000).expect("after 1970");
-    let cluster = cluster(folder);
+    let cluster = (scene.cluster)(folder);
     let mut mesh = MeshConfig::lan(me.clone())
         .incarnation(Incarnation::new(life))
         .quorum(cluster.quorum().expect("given").clone())
@@ -183,7 +255,7 @@ async fn node(
         mesh: mesh.expect("bound"),
         store,
         channels,
-        agents: Registry::new(),
+        agents: (scene.agents)(index),
         limits: Limits::default(),
         mark: None,
         self_fence: None,
@@ -225,7 +297,7 @@ fn all_run(status: &Status) -> bool {
 #[test]
 fn three_nodes_form_run_move_lose_one_and_take_it_back() {
     let start = BootClock::new().now();
-    let mut nodes = Nodes::new();
+    let mut nodes = Nodes::new(Scene { cluster, agents: |_| Registry::new() });
     let status = nodes.wait("formed", all_run);
     let since = |at: Instant| BootClock::new().now().since(at);
     eprintln!("three nodes formed and all runs after {:?}", since(start));
@@ -278,4 +350,51 @@ fn three_nodes_form_run_move_lose_one_and_take_it_back() {
     let decided = nodes.running.values().flat_map(|running| running.events.try_iter());
     let decided = decided.filter(|told| matches!(told.event, ManagerEvent::Decided { .. }));
     assert!(decided.count() > 3);
+}
+
+fn promoted(status: &Status) -> Vec<NodeName> {
+    let line = status.resources.iter().find(|(name, _)| name.as_str() == "db");
+    line.map(|(_, line)| line.promoted.clone()).unwrap_or_default()
+}
+
+/// Whether one is promoted, the address is with it, and all other copies follow it.
+fn serves(status: &Status, copies: usize) -> bool {
+    let [primary] = &promoted(status)[..] else { return false };
+    let followed = FOLLOWED.lock().expect("no panic");
+    active(status, "vip") == [primary.clone()]
+        && active(status, "db").len() == copies
+        && status.resources.values().all(|line| line.busy.is_empty())
+        && active(status, "db")
+            .iter()
+            .filter(|node| *node != primary)
+            .all(|node| followed.get(node).is_some_and(|followed| followed == primary.as_str()))
+}
+
+#[test]
+fn a_database_has_one_primary_that_its_copies_follow_through_a_move_and_a_crash() {
+    let mut nodes = Nodes::new(Scene { cluster: database, agents: servers });
+    let status = nodes.wait("formed", |status| serves(status, 3));
+    assert_eq!(promoted(&status), [name(2)], "the fittest");
+    let Some(Response::Text { text }) =
+        nodes.ask(&Request::Explain { resource: "db:promoted".parse().expect("a name") })
+    else {
+        panic!("no explanation");
+    };
+    assert!(text.contains("promotion score"), "{text}");
+
+    let role = || "db:promoted".parse().expect("a name");
+    let switchover = Request::Move { resource: role(), node: name(0) };
+    assert_eq!(nodes.ask(&switchover), Some(Response::Done));
+    nodes.wait("moved", |status| serves(status, 3) && promoted(status) == [name(0)]);
+    assert_eq!(nodes.ask(&Request::Clear { resource: role() }), Some(Response::Done));
+
+    nodes.kill(0);
+    let status =
+        nodes.wait("failed over", |status| serves(status, 2) && promoted(status) != [name(0)]);
+    assert_eq!(promoted(&status), [name(2)]);
+    let fenced = std::fs::read_to_string(nodes.folder.path().join("fenced")).expect("fenced");
+    assert!(fenced.contains("n0"), "{fenced}");
+    nodes.start(0);
+    let status = nodes.wait("whole again", |status| serves(status, 3));
+    assert_eq!(promoted(&status), [name(2)], "who returns changes nothing");
 }
