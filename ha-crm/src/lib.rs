@@ -62,11 +62,11 @@
 //! # How it differs from Pacemaker
 //!
 //! Placement by the same scores, but stickiness is 100 by default, and a configuration that cannot
-//! keep its guarantees is refused rather than run. Groups, colocations, orders, failure counts and
-//! probes are there. Pacemaker's configurations can be read (`cib`), and its rules asked
-//! ([`model::rule`]), and decided on as Pacemaker would (`scheduler`), but the manager does not act by these
-//! decisions yet: for it clones, promotion, rules, tickets, utilization, remote nodes and bundles are
-//! not.
+//! keep its guarantees is refused rather than run. Groups, colocations, orders, failure counts, probes,
+//! copies with a promoted one ([`model::RawResource::promotable`]) and fencing levels are there.
+//! Pacemaker's configurations can be read (`cib`), and its rules asked ([`model::rule`]), and decided on
+//! as Pacemaker would (`scheduler`), but the manager does not act by these decisions yet: for it rules,
+//! tickets, utilization, live migration, remote nodes and bundles are not.
 
 #![forbid(unsafe_code)]
 

@@ -236,6 +236,11 @@ fn whereabouts(line: &ResourceLine) -> String {
     } else {
         format!("on {}", names(&line.active))
     };
+    if !line.promoted.is_empty() {
+        write!(text, ", promoted on {}", names(&line.promoted)).unwrap_or_default();
+    } else if !line.promotion.is_empty() && !line.active.is_empty() {
+        write!(text, ", promoted nowhere: {}", line.promotion).unwrap_or_default();
+    }
     if !line.busy.is_empty() {
         write!(text, " (at work on {})", names(&line.busy)).unwrap_or_default();
     }

@@ -46,10 +46,12 @@ pub(super) fn quorum(file: &mut Section<'_>, fenced: bool) -> Option<VoteRules> 
 pub(super) fn fencing(file: &mut Section<'_>, everyone: &[NodeName]) -> Option<Fencing> {
     let mut section = file.section("fencing")?;
     let problems = section.problems();
-    let mut fencing = Fencing::default();
-    fencing.action = section.read("action", "reboot or off", word).unwrap_or_default();
-    fencing.timeout = section.read("timeout", SPAN, span_of);
-    fencing.levels = section.map("levels", LEVELS, levels);
+    let mut fencing = Fencing {
+        action: section.read("action", "reboot or off", word).unwrap_or_default(),
+        timeout: section.read("timeout", SPAN, span_of),
+        levels: section.map("levels", LEVELS, levels),
+        ..Fencing::default()
+    };
     // A device's name is only a label: it keeps the rules of names, so that paths can be read.
     for (name, path, value) in section.entries::<ResourceName>() {
         if let Some(section) = Section::of(path, value, problems) {
@@ -67,7 +69,11 @@ fn levels(value: &Value) -> Option<Vec<Vec<String>>> {
     let level = |level: &Value| match level {
         Value::String(device) => Some(vec![device.clone()]),
         Value::Array(devices) => devices.iter().map(text).collect(),
-        _ => None,
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Table(_) => None,
     };
     value.as_array()?.iter().map(level).collect()
 }

@@ -62,7 +62,7 @@ fn actions(state: &ClusterState) -> Vec<String> {
 fn comes_before(graph: &TransitionGraph, first: &str, then: &str) -> bool {
     let find = |text: &str| {
         let found = graph.actions().iter().find(|action| action.kind.to_string() == text);
-        found.unwrap_or_else(|| panic!("{text} is not in {graph}")).id
+        found.unwrap_or_else(|| unreachable!("{text} is not in {graph}")).id
     };
     let (first, mut todo, mut seen) = (find(first), vec![find(then)], BTreeSet::new());
     while let Some(id) = todo.pop() {
@@ -345,11 +345,9 @@ proptest! {
             let status = state.resources[&db()][node];
             let managed = matches!(state.status(node), NodeStatus::Online | NodeStatus::Standby);
             if managed && status.fault != Some(OperationName::Stop) {
-                let ends = |kind: &ActionKind| match kind {
-                    ActionKind::Demote { resource, node: at } | ActionKind::Stop { resource, node: at } => {
-                        *resource == db() && at == node
-                    }
-                    _ => false,
+                let ends = |kind: &ActionKind| {
+                    let way = matches!(kind, ActionKind::Demote { .. } | ActionKind::Stop { .. });
+                    way && kind.resource() == Some(&db()) && kind.node() == node
                 };
                 prop_assert!(graph.actions().iter().any(|a| ends(&a.kind)), "{node}: {graph}");
             }

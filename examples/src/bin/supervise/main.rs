@@ -29,7 +29,7 @@ use clap::Parser;
 use ha_agents::ResourceAgent;
 use ha_agents::executor::{self, ExecutorHandle, Order, Output};
 use ha_agents::registry::Registry;
-use ha_core::driver::Alarm;
+use ha_core::driver::{Alarm, Task};
 use ha_core::id::ResourceName;
 use ha_core::time::{BootClock, Clock, Instant};
 use ha_examples::cli::{self, USAGE};
@@ -128,11 +128,16 @@ impl Supervisor {
         let executor = self.executor;
         let (mut results, alarm) = (self.results, Alarm::new()?);
         // Results must be read while orders wait for room.
-        let (orders, mut given) = mpsc::unbounded_channel::<Order>();
-        let giver = self.handle.clone();
-        let giving = tokio::spawn(async move {
-            while let Some(order) = given.recv().await {
-                if giver.submit(order).await.is_err() {
+        let (orders, mut waiting) = mpsc::unbounded_channel::<Order>();
+        let executing = self.handle.clone();
+        let giver = Task::spawn(|mut stop| async move {
+            loop {
+                let order = tokio::select! {
+                    order = waiting.recv() => order,
+                    () = stop.wait() => return,
+                };
+                let Some(order) = order else { return };
+                if executing.submit(order).await.is_err() {
                     return;
                 }
             }
@@ -168,7 +173,7 @@ impl Supervisor {
         }
         let stats = crew.handle.look(executor::Executor::stats).await?;
         task.stop().await??;
-        giving.abort();
+        giver.stop().await?;
         crew.lines.write(&Line::Stopped { runs: stats.runs, failed: stats.failed });
         crew.lines.finish();
         let stuck = crew.services.values().filter(|service| service.state() == State::Blocked);

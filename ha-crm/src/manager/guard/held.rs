@@ -204,7 +204,9 @@ impl Held {
             _ if nothing_done => self.role.filter(|role| role.is_active()).unwrap_or(Role::Stopped),
             // It may be promoted, or still be.
             OperationName::Promote | OperationName::Demote => Role::Promoted,
-            _ => role.unwrap_or(Role::Started).max(self.at_least()),
+            OperationName::Monitor | OperationName::Notify | OperationName::Start => {
+                role.unwrap_or(Role::Started).max(self.at_least())
+            }
         };
         self.role = Some(role);
         self.barred = severity >= Severity::Hard || nothing_done;

@@ -403,7 +403,12 @@ impl Guard {
         held.commanded = Some(op);
         held.promoted_on = match action {
             CommandAction::Promote { .. } => None,
-            _ => promoted.or(held.promoted_on.take()),
+            CommandAction::CleanUp
+            | CommandAction::Demote
+            | CommandAction::Notify
+            | CommandAction::Probe
+            | CommandAction::Start { .. }
+            | CommandAction::Stop => promoted.or(held.promoted_on.take()),
         };
         let what = match action {
             CommandAction::CleanUp => {

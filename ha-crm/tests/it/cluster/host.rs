@@ -232,16 +232,19 @@ impl Host {
             self.watched.remove(&resource);
         }
         let role = promoted_role(&resource).expect("a short name");
-        match action {
-            Action::Start => self.begin(&order, &resource, (me, quorate)),
-            Action::Promote => self.begin(&order, &role, (me, quorate)),
-            _ => {}
+        if matches!(action, Action::Start | Action::Promote) {
+            let what = if action == Action::Start { &resource } else { &role };
+            self.begin(&order, what, (me, quorate));
         }
         let mut model = self.model.borrow_mut();
         let outcome = match action {
             Action::Promote | Action::Start if model.chance(0.03) => Outcome::GenericError,
             Action::Stop if model.chance(0.01) => Outcome::GenericError,
-            Action::Demote if model.chance(0.05) => Outcome::GenericError,
+            // What is promoted clings to it, so that stops and fences are needed as well.
+            Action::Demote if model.chance(0.3) => Outcome::GenericError,
+            Action::Stop if self.active.contains_key(&role) && model.chance(0.3) => {
+                Outcome::GenericError
+            }
             Action::Monitor(Check { role: None, .. }) => {
                 if self.active.contains_key(&role) {
                     Outcome::RunningPromoted

@@ -315,9 +315,9 @@ pub(crate) fn act(world: &mut World<Host>) -> Result<(), Violation> {
             model.restarts.push((at, target));
         }
         let mut model = model.borrow_mut();
-        let words = |words: &str| words.to_owned();
+        let said = |words: &str| words.to_owned();
         let works = device == Device::Works;
-        let result = if works { Ok(words("off")) } else { Err(words("no answer")) };
+        let result = if works { Ok(said("off")) } else { Err(said("no answer")) };
         let name = model.names[target.get()].clone();
         // Some devices answer only when the node has long been back.
         let longest = if model.chance(0.2) { 3000 * MS } else { 20 * MS };
