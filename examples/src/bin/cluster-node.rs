@@ -10,8 +10,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use ha_agents::attributes::{self, AttributeServer, Member, Membership, MemoryAttributes};
 use ha_agents::registry::Registry;
 use ha_core::id::NodeName;
 use ha_crm::file::NodeFile;
@@ -60,6 +62,10 @@ struct EventLine<'a> {
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
+    // This program is also the one behind the names that agents call: `crm_attribute` and others.
+    if let Some(code) = attributes::act_as_helper() {
+        return ExitCode::from(code);
+    }
     let flags: Flags = match cli::parse() {
         Ok(flags) => flags,
         Err(status) => return status,
@@ -84,6 +90,8 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
     let (lines, me) = (JsonLines::stdout(), &file.name);
     let mut agents = Registry::new();
     ha_crm::address::register(&mut agents);
+    let helpers = serve_attributes(file).await?;
+    agents.helpers(helpers.helpers());
     let mut node = Node::open(file, agents).await?;
     let (mut events, mut formation) = (node.events(), node.formation());
     lines.write(&Line::Ready { node: me, socket: &file.socket });
@@ -121,9 +129,20 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
     while let Ok(told) = events.try_recv() {
         tell(&lines, me, &told);
     }
+    helpers.stop().await;
     lines.write(&Line::Left { node: me });
     lines.finish();
     Ok(())
+}
+
+/// What agents say to their cluster besides their answers, such as promotion scores; each node has
+/// its own.
+async fn serve_attributes(file: &NodeFile) -> Result<AttributeServer, Failure> {
+    let members = (1..).zip(file.addresses.keys());
+    let members = members.map(|(number, name)| Member::new(number, name.clone())).collect();
+    let attributes = MemoryAttributes::new(Membership::new(file.name.clone(), members));
+    let (folder, program) = (file.data.join("agents"), std::env::current_exe()?);
+    Ok(AttributeServer::start(folder, &program, Arc::new(attributes)).await?)
 }
 
 fn tell(lines: &JsonLines, me: &NodeName, told: &Told) {

@@ -41,12 +41,22 @@ pub struct AttributeServer {
     helpers: Helpers,
 }
 
-/// Where agents find the stand-ins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where agents find the stand-ins, and what these change. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Helpers {
     programs: PathBuf,
     socket: PathBuf,
+    attributes: Arc<dyn NodeAttributes>,
 }
+
+impl PartialEq for Helpers {
+    /// Whether they are of the same server.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.programs, &self.socket) == (&other.programs, &other.socket)
+    }
+}
+
+impl Eq for Helpers {}
 
 /// The stand-ins cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +113,9 @@ impl AttributeServer {
             source,
         })?;
         let socket = directory.join("attributes.sock");
-        let server = Server::bind(&socket, Arc::new(Desk { attributes })).await;
-        let server = server.map_err(AttributeServerError::Socket)?;
-        Ok(Self { server, helpers: Helpers { programs, socket } })
+        let desk = Arc::new(Desk { attributes: Arc::clone(&attributes) });
+        let server = Server::bind(&socket, desk).await.map_err(AttributeServerError::Socket)?;
+        Ok(Self { server, helpers: Helpers { programs, socket, attributes } })
     }
 
     /// Where agents find the stand-ins.
@@ -130,6 +140,16 @@ impl Helpers {
     #[must_use]
     pub fn programs(&self) -> &Path {
         &self.programs
+    }
+
+    /// How much this node's copy of `resource` should be promoted, as its agent said last.
+    #[cfg(feature = "ocf")]
+    pub(crate) async fn promotion_score(
+        &self,
+        resource: &ha_core::id::ResourceName,
+    ) -> Result<Option<i32>, super::AttributeError> {
+        let node = self.attributes.membership().await?.local;
+        self.attributes.promotion_score(resource, &node).await
     }
 
     /// What an agent's environment needs besides `PATH`, which begins with

@@ -155,8 +155,9 @@ impl OcfBuilder {
         self
     }
 
-    /// Lets the agent's `attrd_updater`, `crm_attribute` and so on be these stand-ins. Default: the
-    /// programs that are on `PATH`, if there are some.
+    /// Lets the agent's `attrd_updater`, `crm_attribute` and so on be these stand-ins. What a
+    /// promotable one tells them of its promotion is then in its reports
+    /// ([`Report::promotion`]). Default: the programs that are on `PATH`, if there are some.
     #[cfg(feature = "attributes")]
     pub fn helpers(mut self, helpers: &Helpers) -> Self {
         self.script.helpers = Some(helpers.clone());
@@ -275,7 +276,28 @@ impl Ocf {
             }
             Err(error) => return Ok(Report::new(Outcome::NotConfigured, error.to_string())),
         }
-        self.script.act(what, action, context, None).await
+        let report = self.script.act(what, action, context, None).await?;
+        Ok(self.scored(context, report).await)
+    }
+
+    /// Adds what the agent has told its stand-ins about its promotion (`crm_master`).
+    #[cfg(feature = "attributes")]
+    async fn scored(&self, context: &OpContext, mut report: Report) -> Report {
+        let helpers = self.script.helpers.as_ref().filter(|_| self.metadata.knows("promote"));
+        if let Some(helpers) = helpers {
+            match helpers.promotion_score(&context.resource).await {
+                Ok(score) => report.promotion = score,
+                Err(error) => {
+                    tracing::warn!(resource = %context.resource, %error, "no promotion score");
+                }
+            }
+        }
+        report
+    }
+
+    #[cfg(not(feature = "attributes"))]
+    async fn scored(&self, _: &OpContext, report: Report) -> Report {
+        report
     }
 }
 
@@ -300,7 +322,8 @@ impl ResourceAgent for Ocf {
     }
 
     async fn monitor(&self, context: &OpContext, check: Check) -> OpResult {
-        self.script.act("monitor", "monitor", context, Some(check.depth)).await
+        let report = self.script.act("monitor", "monitor", context, Some(check.depth)).await?;
+        Ok(self.scored(context, report).await)
     }
 
     async fn validate(&self, context: &OpContext) -> OpResult {
@@ -322,7 +345,8 @@ impl ResourceAgent for Ocf {
     }
 
     async fn demote(&self, context: &OpContext) -> OpResult {
-        self.script.act("demote", "demote", context, None).await
+        let report = self.script.act("demote", "demote", context, None).await?;
+        Ok(self.scored(context, report).await)
     }
 
     async fn notify(&self, context: &OpContext) -> OpResult {

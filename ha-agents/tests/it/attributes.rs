@@ -14,6 +14,7 @@ use ha_agents::attributes::{
     Member, Membership, MemoryAttributes, NodeAttributes, Published, Scope,
 };
 use ha_agents::ocf::Ocf;
+use ha_agents::{Check, ResourceAgent};
 use ha_core::id::{NodeName, ResourceName};
 use ha_lab::{Lab, require_program};
 
@@ -273,6 +274,8 @@ fn the_real_stateful_says_how_much_it_wants_to_be_promoted() {
         };
         assert_eq!(cycle(&agent, &context, "SM").await, "S0 M0");
         assert_eq!(score().await, Some(5));
+        let report = agent.monitor(&context, Check::STARTED).await.expect("an answer");
+        assert_eq!(report.promotion, Some(5), "its report says it, too");
         assert_eq!(cycle(&agent, &context, "PM").await, "P0 M8");
         assert_eq!(score().await, Some(10));
         assert_eq!(cycle(&agent, &context, "DX").await, "D0 X0");
