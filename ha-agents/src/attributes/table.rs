@@ -56,6 +56,12 @@ struct Entry {
     due: Option<Instant>,
 }
 
+impl Entry {
+    fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+}
+
 impl AttributeTable {
     /// The largest number of attributes.
     pub const MAX_ATTRIBUTES: usize = 10_000;
@@ -95,6 +101,12 @@ impl AttributeTable {
     #[must_use]
     pub fn published(&self, key: &AttributeKey) -> Option<&str> {
         self.entries.get(key)?.published.as_deref()
+    }
+
+    /// All attributes with what was set last.
+    pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &str)> {
+        let set = |(key, entry)| Some((key, Entry::value(entry)?));
+        self.entries.iter().filter_map(set)
     }
 
     fn change(&mut self, now: Instant, change: AttributeChange) {
