@@ -42,6 +42,7 @@ fn site(dir: &Path, node: usize) -> Site {
              innodb_flush_log_at_trx_commit=0\nbinlog_format=ROW\ninnodb_autoinc_lock_mode=2\n\
              wsrep_on=ON\nwsrep_provider={GALERA}\nwsrep_cluster_name=test\n\
              wsrep_node_name=n{}\nwsrep_node_address={address}\nwsrep_sst_method=rsync\n\
+             wsrep_cluster_address=dummy://\n\
              wsrep_provider_options=\"gmcast.listen_addr=tcp://{address}:4567; gcache.size=8M\"\n",
             node + 1
         ),
@@ -71,7 +72,7 @@ fn site(dir: &Path, node: usize) -> Site {
         ("group", "mysql"),
         ("pid", &path("mysql.pid")),
         ("socket", &path("mysql.sock")),
-        ("log", &path("log")),
+        ("log", &path("server.err")),
         ("check_user", "root"),
         ("wsrep_cluster_address", &format!("gcomm://{}", all.join(","))),
         ("cluster_host_map", &map.join(";")),

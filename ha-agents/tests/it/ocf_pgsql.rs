@@ -59,7 +59,7 @@ impl Pair {
         let text = format!(
             "unix_socket_directories = '{}'\nfsync = off\nhot_standby = on\nwal_keep_size = 64MB\n\
              wal_retrieve_retry_interval = 200ms\nwal_receiver_status_interval = 1s\n",
-            self.dir.display()
+            self.path(node, "sockets")
         );
         write(&Path::new(&data).join("postgresql.conf"), &text);
         let hosts = "local all all trust\nhost all all 127.0.0.0/8 trust\n\
@@ -76,7 +76,7 @@ impl Pair {
             ("pgdata", &data),
             ("pgport", PORT),
             ("pghost", ADDRESSES[node]),
-            ("socketdir", &self.dir.display().to_string()),
+            ("socketdir", &self.path(node, "sockets")),
             ("logfile", &self.path(node, "log")),
             ("tmpdir", &self.path(node, "tmp")),
             ("config", &format!("{data}/postgresql.conf")),
