@@ -181,7 +181,7 @@ fn people_read_it_and_what_it_does_not_do_is_refused() {
         let text = ask(cluster.clone(), "-1 -n").await.expect("an answer");
         assert!(text.contains("  * Node n2: standby:\n    * Resources:\n      * db"), "{text}");
         for (words, code) in
-            [("-n", 3), ("-d -p pid -i 15", 3), ("-1 --output-as=html", 3), ("-1 --bogus", 64)]
+            [("-n", 3), ("--daemonize -i 15", 3), ("-1 --output-as=html", 3), ("-1 --bogus", 64)]
         {
             assert_eq!(ask(cluster.clone(), words).await, Err(code), "{words}");
         }

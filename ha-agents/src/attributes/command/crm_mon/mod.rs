@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 use ha_core::id::NodeName;
+use ha_core::role::Role;
 
 use super::{Call, Fault, parse, refuse_words};
 use crate::attributes::{Member, Membership, NodeAttributes, ResourceState};
@@ -17,6 +18,7 @@ const MAX_ATTRIBUTES: usize = 1024 * 1024;
 /// Tells which nodes are there and what resources are on them, once.
 #[derive(Debug, Parser)]
 #[command(name = "crm_mon", disable_version_flag = true, args_override_self = true)]
+#[expect(clippy::struct_excessive_bools, reason = "the program's own options")]
 struct Options {
     /// Ends after the answer; needed unless it is XML.
     #[arg(short = '1', long)]
@@ -155,7 +157,6 @@ fn is_on(state: &ResourceState, member: &Member) -> bool {
 
 /// As Pacemaker calls it.
 const fn role(state: &ResourceState) -> &'static str {
-    use ha_core::role::Role;
     match state.role {
         Role::Stopped => "Stopped",
         Role::Started => "Started",
