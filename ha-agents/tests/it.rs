@@ -79,6 +79,9 @@ mod ocf_network;
 mod ocf_pgsql;
 #[path = "it/ocf_real.rs"]
 mod ocf_real;
+#[cfg(feature = "attributes")]
+#[path = "it/ocf_redis.rs"]
+mod ocf_redis;
 #[path = "it/ocf_servers.rs"]
 mod ocf_servers;
 #[path = "it/outcome.rs"]

@@ -96,6 +96,11 @@ impl Step {
     }
 }
 
+fn with_notes(context: &OpContext, told: &BTreeMap<String, String>) -> OpContext {
+    let begin = context.clone();
+    told.iter().fold(begin, |context, (name, value)| context.meta(name.as_str(), value))
+}
+
 /// The copies of a resource, one on each of the nodes n1, n2 and so on.
 pub(super) struct Cluster {
     attributes: Arc<MemoryAttributes>,
@@ -188,32 +193,14 @@ impl Cluster {
     async fn succeeds(&mut self, step: Step, node: usize) {
         let report = self.step(step, node).await;
         assert_eq!(report.code, Some(0), "{step:?} on n{}: {report:?}", node + 1);
-        let Node { name, context, role, agent, .. } = &mut self.nodes[node];
-        *role = step.role();
-        let (resource, clone) = (context.resource.clone(), format!("{}-clone", context.resource));
-        let state = ResourceState::new(resource, agent.to_string(), name.clone(), *role);
-        self.attributes.set_resource(state.in_clone(clone.parse().expect("a name")));
     }
 
-    /// Notifies all that run, acts, and notifies those that run then.
-    async fn step(&self, step: Step, node: usize) -> Report {
+    /// Notifies all that run, acts, tells of it, and notifies those that run then.
+    async fn step(&mut self, step: Step, node: usize) -> Report {
         let told = self.notes(step, node);
-        let with = |context: &OpContext| {
-            let begin = context.clone();
-            told.iter().fold(begin, |context, (name, value)| context.meta(name.as_str(), value))
-        };
-        let notifies = self.nodes[node].agent.agent_metadata().knows("notify");
-        let notify = async |at: &Node, when: &str| {
-            let context = with(&at.context).meta("notify-type", when);
-            let report = at.agent.notify(&context).await.expect("an answer");
-            assert_eq!(report.code, Some(0), "{when} {step:?} on {}: {report:?}", at.name);
-        };
-        let are_active = self.nodes.iter().filter(|at| notifies && at.role.is_active());
-        for at in are_active {
-            notify(at, "pre").await;
-        }
+        self.notify(&told, "pre").await;
         let Node { agent, context, .. } = &self.nodes[node];
-        let context = with(context);
+        let context = with_notes(context, &told);
         let report = match step {
             Step::Start => agent.start(&context).await,
             Step::Promote => agent.promote(&context).await,
@@ -221,13 +208,27 @@ impl Cluster {
             Step::Stop => agent.stop(&context).await,
         };
         let report = report.expect("an answer");
-        for (at, other) in self.nodes.iter().enumerate().filter(|_| notifies) {
-            let runs = if at == node { step != Step::Stop } else { other.role.is_active() };
-            if runs && report.code == Some(0) {
-                notify(other, "post").await;
-            }
+        if report.code == Some(0) {
+            let Node { name, context, role, agent, .. } = &mut self.nodes[node];
+            *role = step.role();
+            let resource = context.resource.clone();
+            let clone = format!("{resource}-clone").parse().expect("a name");
+            let state = ResourceState::new(resource, agent.to_string(), name.clone(), *role);
+            self.attributes.set_resource(state.in_clone(clone));
+            self.notify(&told, "post").await;
         }
         report
+    }
+
+    async fn notify(&self, told: &BTreeMap<String, String>, when: &str) {
+        let nodes = self.nodes.iter().filter(|node| node.role.is_active());
+        for Node { name, agent, context, .. } in nodes {
+            if agent.agent_metadata().knows("notify") {
+                let context = with_notes(context, told).meta("notify-type", when);
+                let report = agent.notify(&context).await.expect("an answer");
+                assert_eq!(report.code, Some(0), "{when} on {name}: {report:?}");
+            }
+        }
     }
 
     /// What agents are told: who was what before the step, and whom it is about. A list of nobody
