@@ -56,12 +56,6 @@ struct Entry {
     due: Option<Instant>,
 }
 
-impl Entry {
-    fn value(&self) -> Option<&str> {
-        self.value.as_deref()
-    }
-}
-
 impl AttributeTable {
     /// The largest number of attributes.
     pub const MAX_ATTRIBUTES: usize = 10_000;
@@ -105,8 +99,7 @@ impl AttributeTable {
 
     /// All attributes with what was set last.
     pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &str)> {
-        let set = |(key, entry)| Some((key, Entry::value(entry)?));
-        self.entries.iter().filter_map(set)
+        self.entries.iter().filter_map(|(key, entry)| Some((key, entry.value.as_deref()?)))
     }
 
     fn change(&mut self, now: Instant, change: AttributeChange) {
