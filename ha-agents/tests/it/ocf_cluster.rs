@@ -18,6 +18,7 @@ use ha_core::id::NodeName;
 use ha_core::role::Role;
 
 use super::ocf_real::load;
+use super::ocf_servers::prepare;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ha-attribute-helper");
 
@@ -99,6 +100,15 @@ impl Step {
 fn with_notes(context: &OpContext, told: &BTreeMap<String, String>) -> OpContext {
     let begin = context.clone();
     told.iter().fold(begin, |context, (name, value)| context.meta(name.as_str(), value))
+}
+
+/// Kills processes as the kernel does when memory is short, and waits until they are gone: agents
+/// take one that nobody has waited for yet for one that runs.
+pub(super) fn kill(ids: &[&str]) {
+    prepare(Path::new("kill"), &[&["-KILL"][..], ids].concat());
+    while ids.iter().any(|id| Path::new("/proc").join(id).exists()) {
+        std::thread::yield_now();
+    }
 }
 
 /// The copies of a resource, one on each of the nodes n1, n2 and so on.

@@ -10,7 +10,7 @@ use ha_core::driver::pause;
 use ha_lab::require_program;
 
 use super::mount::on_a_host_for;
-use super::ocf_cluster::{Cluster, Site};
+use super::ocf_cluster::{Cluster, Site, kill};
 use super::ocf_real::with;
 use super::ocf_servers::{has_users, prepare, write};
 
@@ -98,6 +98,15 @@ async fn wait_for(dir: &Path, node: usize, statement: &str, answer: &str) {
     }
 }
 
+/// Kills a server, and the script that would start it again.
+fn crash(dir: &Path, node: usize) {
+    let id = fs::read_to_string(home(dir, node).join("mysql.pid")).expect("it runs");
+    let id = id.trim();
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");
+    kill(&[parent.trim(), id]);
+}
+
 /// Starts all, and promotes the one that the agent takes for the best; which one that is.
 async fn bootstrap(cluster: &mut Cluster) -> usize {
     for node in 0..NODES {
@@ -159,20 +168,26 @@ fn the_real_galera_begins_is_left_and_begins_again() {
             wait_for(dir, node, "SELECT v FROM ha.t", "old").await;
         }
 
-        // One leaves, misses something, and comes back for it.
+        // One leaves, or is killed, misses something, and comes back for it.
         let leaver = others[0];
-        cluster.demote(leaver).await;
-        assert_eq!(cluster.score(leaver).await, None);
-        assert!(cluster.attribute(leaver, "r1-last-committed").await.is_some());
-        cluster.stop(leaver).await;
-        assert_eq!(cluster.attribute(leaver, "r1-last-committed").await, None);
-        assert_eq!(cluster.probe(leaver).await, Some(7));
-        assert_eq!(query(dir, first, "UPDATE ha.t SET v = 'new'"), "");
-        cluster.start(leaver).await;
-        assert_eq!(cluster.score(leaver).await, Some(100), "one is promoted: it may join");
-        cluster.promote(leaver).await;
-        assert_eq!(cluster.monitor(leaver).await, Some(8));
-        wait_for(dir, leaver, "SELECT v FROM ha.t", "new").await;
+        for (crashes, value) in [(false, "newer"), (true, "newest")] {
+            if crashes {
+                crash(dir, leaver);
+                assert_eq!(cluster.monitor(leaver).await, Some(7));
+            }
+            cluster.demote(leaver).await;
+            assert_eq!(cluster.score(leaver).await, None);
+            assert!(cluster.attribute(leaver, "r1-last-committed").await.is_some());
+            cluster.stop(leaver).await;
+            assert_eq!(cluster.attribute(leaver, "r1-last-committed").await, None);
+            assert_eq!(cluster.probe(leaver).await, Some(7));
+            assert_eq!(query(dir, first, &format!("UPDATE ha.t SET v = '{value}'")), "");
+            cluster.start(leaver).await;
+            assert_eq!(cluster.score(leaver).await, Some(100), "one is promoted: it may join");
+            cluster.promote(leaver).await;
+            assert_eq!(cluster.monitor(leaver).await, Some(8));
+            wait_for(dir, leaver, "SELECT v FROM ha.t", value).await;
+        }
 
         // All leave; the last one has all the data, and has to begin the next time.
         for node in [first, leaver, others[1]] {
@@ -180,7 +195,7 @@ fn the_real_galera_begins_is_left_and_begins_again() {
             cluster.stop(node).await;
         }
         assert_eq!(bootstrap(&mut cluster).await, others[1]);
-        assert_eq!(query(dir, others[1], "SELECT v FROM ha.t"), "new");
+        assert_eq!(query(dir, others[1], "SELECT v FROM ha.t"), "newest");
         for node in 0..NODES {
             if node == others[1] {
                 cluster.demote(node).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ha_core::driver::pause;
 
 use super::mount::on_a_host_for;
-use super::ocf_cluster::{Cluster, Site};
+use super::ocf_cluster::{Cluster, Site, kill};
 use super::ocf_real::with;
 use super::ocf_servers::{has_users, postgres, prepare, write};
 
@@ -111,6 +111,13 @@ impl Pair {
         }
     }
 
+    /// Kills a server.
+    fn crash(&self, node: usize) {
+        let file = Path::new(&self.path(node, "data")).join("postmaster.pid");
+        let text = fs::read_to_string(file).expect("it runs");
+        kill(&[text.lines().next().expect("a line")]);
+    }
+
     /// Takes a new copy of the other's data, as a person does after a failover.
     fn copy_from(&self, primary: usize) {
         let node = 1 - primary;
@@ -162,8 +169,9 @@ fn the_real_pgsql_replicates_and_fails_over() {
         assert_eq!(cluster.score(1).await, Some(-1_000_000));
         cluster.monitor_until(1, "master-r1", "100").await;
 
+        pair.crash(0);
+        assert_eq!(cluster.monitor(0).await, Some(7));
         cluster.demote(0).await;
-        assert_eq!(cluster.probe(0).await, Some(7), "to be demoted is to be stopped");
         cluster.stop(0).await;
         assert_eq!(cluster.attribute(0, "r1-status").await.as_deref(), Some("STOP"));
         assert_eq!(cluster.score(0).await, Some(-1_000_000));
@@ -185,6 +193,7 @@ fn the_real_pgsql_replicates_and_fails_over() {
 
         cluster.stop(0).await;
         cluster.demote(1).await;
+        assert_eq!(cluster.probe(1).await, Some(7), "to be demoted is to be stopped");
         cluster.stop(1).await;
         for node in 0..2 {
             assert_eq!(cluster.probe(node).await, Some(7));
