@@ -4,6 +4,9 @@
 #[cfg(feature = "attributes")]
 #[path = "it/attributes.rs"]
 mod attributes;
+#[cfg(feature = "attributes")]
+#[path = "it/crm_mon.rs"]
+mod crm_mon;
 #[path = "it/device.rs"]
 mod device;
 #[path = "it/executor.rs"]
@@ -63,10 +66,22 @@ mod native_promotable;
 mod native_redis;
 #[path = "it/ocf.rs"]
 mod ocf;
+#[cfg(feature = "attributes")]
+#[path = "it/ocf_cluster.rs"]
+mod ocf_cluster;
+#[cfg(feature = "attributes")]
+#[path = "it/ocf_galera.rs"]
+mod ocf_galera;
 #[path = "it/ocf_network.rs"]
 mod ocf_network;
+#[cfg(feature = "attributes")]
+#[path = "it/ocf_pgsql.rs"]
+mod ocf_pgsql;
 #[path = "it/ocf_real.rs"]
 mod ocf_real;
+#[cfg(feature = "attributes")]
+#[path = "it/ocf_redis.rs"]
+mod ocf_redis;
 #[path = "it/ocf_servers.rs"]
 mod ocf_servers;
 #[path = "it/outcome.rs"]

@@ -19,8 +19,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The most that an agent may say, in bytes; more than any attribute needs.
 const MAX_ARGUMENTS: usize = 256 * 1024;
 
-/// Acts as `attrd_updater`, `crm_attribute`, `crm_master`, `crm_node`, `crm_resource` or
-/// `pacemakerd` if this process was called by one of these names, and returns the exit code;
+/// Acts as `attrd_updater`, `crm_attribute`, `crm_master`, `crm_mon`, `crm_node`, `crm_resource`
+/// or `pacemakerd` if this process was called by one of these names, and returns the exit code;
 /// `None`: it was called by another name, and nothing was done.
 ///
 /// Call it first in `main`, before a runtime is there, and end with the code:

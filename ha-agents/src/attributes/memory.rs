@@ -1,5 +1,6 @@
 //! The attributes of a node that is alone, and of tests.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -11,11 +12,14 @@ use tokio::sync::Notify;
 
 use super::{
     AttributeChange, AttributeError, AttributeKey, AttributeTable, Membership, NodeAttributes,
-    Published,
+    Published, ResourceState, Scope,
 };
 
 /// How many changes wait to be fetched; older ones are dropped.
 const MAX_NEWS: usize = 10_000;
+
+/// How many resources are kept; more than a cluster has.
+const MAX_RESOURCES: usize = 10_000;
 
 /// Attributes in memory: for a program that runs the agents of one node, and for tests.
 ///
@@ -34,13 +38,14 @@ const MAX_NEWS: usize = 10_000;
 /// ```
 #[derive(Debug)]
 pub struct MemoryAttributes {
-    membership: Membership,
     state: Mutex<State>,
     changed: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    membership: Membership,
+    resources: Vec<ResourceState>,
     table: AttributeTable,
     news: Vec<Published>,
     bans: Vec<(ResourceName, NodeName)>,
@@ -50,7 +55,25 @@ impl MemoryAttributes {
     /// No attributes, in such a cluster.
     #[must_use]
     pub fn new(membership: Membership) -> Self {
-        Self { membership, state: Mutex::default(), changed: Arc::default() }
+        let (resources, news, bans) = (Vec::new(), Vec::new(), Vec::new());
+        let table = AttributeTable::new();
+        let state = Mutex::new(State { membership, resources, table, news, bans });
+        Self { state, changed: Arc::default() }
+    }
+
+    /// Says who is in the cluster from now on. Attributes of a node that has gone stay.
+    pub fn set_membership(&self, membership: Membership) {
+        self.state().membership = membership;
+    }
+
+    /// Says what a resource is on a node from now on, for [`resources`](NodeAttributes::resources);
+    /// a stopped one is forgotten. At most 10,000 are kept; more are passed over.
+    pub fn set_resource(&self, resource: ResourceState) {
+        let resources = &mut self.state().resources;
+        resources.retain(|old| (&old.resource, &old.node) != (&resource.resource, &resource.node));
+        if resource.role.is_active() && resources.len() < MAX_RESOURCES {
+            resources.push(resource);
+        }
     }
 
     /// What was published since the last call; waits until there is something.
@@ -124,7 +147,7 @@ impl NodeAttributes for MemoryAttributes {
     }
 
     async fn membership(&self) -> Result<Membership, AttributeError> {
-        Ok(self.membership.clone())
+        Ok(self.state().membership.clone())
     }
 
     async fn ban(&self, resource: &ResourceName, node: &NodeName) -> Result<(), AttributeError> {
@@ -134,5 +157,32 @@ impl NodeAttributes for MemoryAttributes {
             bans.push(ban);
         }
         Ok(())
+    }
+
+    async fn resources(&self) -> Result<Vec<ResourceState>, AttributeError> {
+        Ok(self.state().resources.clone())
+    }
+
+    async fn node_attributes(
+        &self,
+        node: &NodeName,
+    ) -> Result<BTreeMap<String, String>, AttributeError> {
+        let state = self.state();
+        let (mut transient, mut permanent) = (BTreeMap::new(), BTreeMap::new());
+        for (key, value) in state.table.iter() {
+            let kept = match key.scope() {
+                Scope::Transient(of) if of == node => &mut transient,
+                Scope::Permanent(of) if of == node => &mut permanent,
+                Scope::Cluster { .. }
+                | Scope::Permanent(_)
+                | Scope::Private(_)
+                | Scope::ResourceUtilization(_)
+                | Scope::Transient(_)
+                | Scope::Utilization(_) => continue,
+            };
+            kept.insert(key.name().to_owned(), value.to_owned());
+        }
+        permanent.append(&mut transient);
+        Ok(permanent)
     }
 }

@@ -3,8 +3,8 @@
 //! Many agents tell the cluster something besides their answer: how well a node is connected (`ping`),
 //! which copy should be promoted (`redis`, `pgsql`), where a bootstrap should begin (`galera`). They
 //! do so with Pacemaker's programs `attrd_updater`, `crm_attribute`, `crm_master`, `crm_node` and
-//! `crm_resource`. Here stand-ins of these names are on the agents' path and ask the program that
-//! runs the agents:
+//! `crm_resource`; with `crm_mon` they look for the promoted copy in the whole cluster. Here
+//! stand-ins of these names are on the agents' path and ask the program that runs the agents:
 //!
 //! ```text
 //!   agent ──runs──▶ attrd_updater ─┐  (links to one program; who it is, it knows by its name)
@@ -24,18 +24,23 @@
 //!
 //! # Limits
 //!
-//! Understood is what agents of Debian's packages call. There is no `crm_mon` and no `cibadmin`:
-//! an agent that looks for the promoted copy in the whole cluster's status (`redis`, `pgsql` with
-//! several nodes) sees none there. Patterns, tickets and other sections than those of nodes,
-//! resources' utilization and cluster properties are refused with code 3.
+//! Understood is what agents of Debian's packages call. `crm_mon` tells of nodes and of resources,
+//! once, as XML or text; it knows no history, failures, bans or tickets, nodes in maintenance or
+//! pending are not told apart, and attributes of nodes are shown only when asked for (`-A`).
+//! There is no `cibadmin`: `rabbitmq-cluster` looks for its peers with it and finds none, and
+//! `crm_mon_no_validation` of the agents' library does without. Patterns, tickets and other
+//! sections than those of nodes, resources' utilization and cluster properties are refused with
+//! code 3.
 
 mod command;
 mod helper;
 mod key;
 mod memory;
+mod resource;
 mod server;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +51,7 @@ use ha_core::id::{NodeName, ResourceName};
 pub use self::helper::act_as_helper;
 pub use self::key::{AttributeKey, Scope};
 pub use self::memory::MemoryAttributes;
+pub use self::resource::ResourceState;
 pub use self::server::{AttributeServer, AttributeServerError, Helpers};
 pub use self::table::{AttributeTable, Published};
 
@@ -107,13 +113,17 @@ pub struct Member {
     pub name: NodeName,
     /// Whether it is there now.
     pub is_online: bool,
+    /// Whether it runs no resources though it is there, as a person has asked for.
+    pub is_standby: bool,
+    /// Whether nobody knows what it does: it has to be fenced first.
+    pub is_unclean: bool,
 }
 
 impl Member {
-    /// A node that is there.
+    /// A node that is there and runs resources.
     #[must_use]
     pub const fn new(number: u32, name: NodeName) -> Self {
-        Self { number, name, is_online: true }
+        Self { number, name, is_online: true, is_standby: false, is_unclean: false }
     }
 }
 
@@ -240,6 +250,32 @@ pub trait NodeAttributes: fmt::Debug + Send + Sync {
         Err(AttributeError::Unsupported { what })
     }
 
+    /// What each resource is on each node, all nodes' (`crm_mon`). A promoted copy that is left out
+    /// is none for `redis`, `pgsql` and `galera`: they may then think that they should become it.
+    ///
+    /// # Errors
+    ///
+    /// [`AttributeError`]; [`AttributeError::Unsupported`] by default: `crm_mon` then fails, which
+    /// agents take for no answer rather than for an empty cluster.
+    async fn resources(&self) -> Result<Vec<ResourceState>, AttributeError> {
+        let what = "tell what resources are on the nodes".to_owned();
+        Err(AttributeError::Unsupported { what })
+    }
+
+    /// The attributes of a node that are no secret, transient before permanent ones of the same
+    /// name (`crm_mon --show-node-attributes`).
+    ///
+    /// # Errors
+    ///
+    /// [`AttributeError`]; [`AttributeError::Unsupported`] by default.
+    async fn node_attributes(
+        &self,
+        node: &NodeName,
+    ) -> Result<BTreeMap<String, String>, AttributeError> {
+        let what = format!("list the attributes of {node}");
+        Err(AttributeError::Unsupported { what })
+    }
+
     /// How much a copy of `resource` on `node` should be promoted, as its agent said last:
     /// `INFINITY` is 1,000,000; `None` if it has not said.
     ///
@@ -298,6 +334,15 @@ macro_rules! forward {
                 node: &NodeName,
             ) -> Result<Option<i32>, AttributeError> {
                 (**self).promotion_score(resource, node).await
+            }
+            async fn resources(&self) -> Result<Vec<ResourceState>, AttributeError> {
+                (**self).resources().await
+            }
+            async fn node_attributes(
+                &self,
+                node: &NodeName,
+            ) -> Result<BTreeMap<String, String>, AttributeError> {
+                (**self).node_attributes(node).await
             }
         }
     )*};

@@ -97,6 +97,11 @@ impl AttributeTable {
         self.entries.get(key)?.published.as_deref()
     }
 
+    /// All attributes with what was set last.
+    pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &str)> {
+        self.entries.iter().filter_map(|(key, entry)| Some((key, entry.value.as_deref()?)))
+    }
+
     fn change(&mut self, now: Instant, change: AttributeChange) {
         let AttributeChange { key, value, dampening } = change;
         let is_new = !self.entries.contains_key(&key);

@@ -1,6 +1,6 @@
-//! The program behind `attrd_updater`, `crm_attribute`, `crm_master`, `crm_node` and `crm_resource`
-//! on the path of agents: which one it is, it knows by the name it was called by. See
-//! [`ha_agents::attributes`].
+//! The program behind `attrd_updater`, `crm_attribute`, `crm_master`, `crm_mon`, `crm_node` and
+//! `crm_resource` on the path of agents: which one it is, it knows by the name it was called by.
+//! See [`ha_agents::attributes`].
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -155,6 +155,7 @@ impl AgentMetadata {
     /// As [`check_strictly`](Self::check_strictly), but a value that is not of its type is an
     /// error, too. One that is no boolean is a doubt: metadata says boolean where the agent knows
     /// more than two words (as of Debian's `Filesystem`, whose `force_unmount` may be `safe`).
+    #[cfg(feature = "tokio")]
     pub(crate) fn check_typed(
         &self,
         given: &BTreeMap<String, String>,

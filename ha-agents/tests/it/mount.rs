@@ -19,6 +19,11 @@ const LONG: Duration = Duration::from_mins(1);
 
 /// Runs the test again as a process of a host, whose mounts end with it.
 pub(super) fn on_a_host(test: impl AsyncFnOnce(&Path)) {
+    on_a_host_for(LONG, test);
+}
+
+/// As [`on_a_host`], for a test that may take so long.
+pub(super) fn on_a_host_for(limit: Duration, test: impl AsyncFnOnce(&Path)) {
     if std::env::var_os(INSIDE).is_some() {
         let dir = tempfile::tempdir().expect("a directory");
         return block_on(test(dir.path()));
@@ -33,7 +38,7 @@ pub(super) fn on_a_host(test: impl AsyncFnOnce(&Path)) {
         let mut command = Command::new("/proc/self/exe");
         command.args([&name, "--exact", "--nocapture", "--include-ignored"]).env(INSIDE, "1");
         let process = host.spawn(&mut command).expect("started");
-        let status = process.wait(LONG).expect("it ends");
+        let status = process.wait(limit).expect("it ends");
         let lines: Vec<String> = process.lines().into_iter().map(|line| line.text).collect();
         let skip = format!("skipped {name}: ");
         let skipped = lines.iter().find_map(|line| line.strip_prefix(&skip));

@@ -17,7 +17,7 @@ use super::ocf_real::{cycle, load, with};
 const CYCLE: &str = "V0 M7 S0 M0 S0 X0 M7 X0";
 
 /// Whether other users exist here; servers become one of them. Skips if not.
-fn has_users() -> bool {
+pub(super) fn has_users() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let real =
         map.split_whitespace().nth(2) == Some("4294967295") && rustix::process::geteuid().is_root();
@@ -28,13 +28,13 @@ fn has_users() -> bool {
 }
 
 /// Writes a file that everybody may read.
-fn write(path: &Path, text: &str) -> String {
+pub(super) fn write(path: &Path, text: &str) -> String {
     fs::write(path, text).expect("written");
     path.display().to_string()
 }
 
 /// Runs a program that prepares something.
-fn prepare(program: &Path, args: &[&str]) {
+pub(super) fn prepare(program: &Path, args: &[&str]) {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output().expect("it runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", program.display());
@@ -145,7 +145,7 @@ fn the_real_mysql_agent_runs_mariadb() {
 }
 
 /// The newest `PostgreSQL` of Debian's packages.
-fn postgres() -> Option<PathBuf> {
+pub(super) fn postgres() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let bins = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
     bins.filter(|bin| bin.join("postgres").exists()).max()

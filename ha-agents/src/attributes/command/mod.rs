@@ -2,6 +2,7 @@
 
 mod attrd_updater;
 mod crm_attribute;
+mod crm_mon;
 mod crm_node;
 mod crm_resource;
 
@@ -14,8 +15,15 @@ use super::{AttributeError, AttributeKey, Membership, NodeAttributes};
 
 /// The programs that there is a stand-in for. `pacemakerd` only tells a version: by it agents see
 /// that they may ask `crm_node` for the node's name, instead of taking the machine's.
-pub(super) const PROGRAMS: [&str; 6] =
-    ["attrd_updater", "crm_attribute", "crm_master", "crm_node", "crm_resource", "pacemakerd"];
+pub(super) const PROGRAMS: [&str; 7] = [
+    "attrd_updater",
+    "crm_attribute",
+    "crm_master",
+    "crm_mon",
+    "crm_node",
+    "crm_resource",
+    "pacemakerd",
+];
 
 /// All went well.
 const OK: u8 = 0;
@@ -76,6 +84,7 @@ pub(super) async fn run(call: &Call, attributes: &dyn NodeAttributes) -> Reply {
         "attrd_updater" => attrd_updater::run(call, attributes).await,
         "crm_attribute" => crm_attribute::run(call, attributes).await,
         "crm_master" => crm_attribute::run_master(call, attributes).await,
+        "crm_mon" => crm_mon::run(call, attributes).await,
         "crm_node" => crm_node::run(call, attributes).await,
         "crm_resource" => crm_resource::run(call, attributes).await,
         "pacemakerd" => {
