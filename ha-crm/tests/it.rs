@@ -24,6 +24,8 @@ mod decisions;
 mod hostile;
 #[path = "it/manager_laws.rs"]
 mod manager_laws;
+#[path = "it/promoted_alone.rs"]
+mod promoted_alone;
 #[path = "it/promotion.rs"]
 mod promotion;
 #[path = "it/properties.rs"]

@@ -28,6 +28,7 @@ fn cluster() -> ClusterConfig {
         .at_most_one(Resource::new(resource(0), "test"))
         .at_most_one(Resource::new(resource(1), "test").with(resource(0)).after(resource(0)))
         .at_least_one(Resource::new(resource(2), "test"))
+        .at_most_one(Resource::new(resource(3), "test").promotable())
         .build()
         .expect("valid")
 }
@@ -63,7 +64,7 @@ fn report() -> impl Strategy<Value = Input> {
             (known.role, known.answered) = (role, Some(answered));
             let report = serde_json::json!({
                 "term": term, "life": life, "number": number, "leaving": leaving,
-                "resources": { "r0": known, "r1": known, "r2": known, "r9": known }
+                "resources": { "r0": known, "r1": known, "r2": known, "r3": known, "r9": known }
             });
             let report: Report = serde_json::from_value(report).expect("a report");
             Input::Heard(node(from), Message::Report(Box::new(report)))
@@ -73,6 +74,9 @@ fn report() -> impl Strategy<Value = Input> {
 
 fn executed() -> impl Strategy<Value = Input> {
     let action = prop::sample::select(vec![
+        Action::Demote,
+        Action::Notify,
+        Action::Promote,
         Action::Start,
         Action::Stop,
         Action::Monitor(Check::PROBE),
