@@ -53,6 +53,7 @@
 //! # Features
 //!
 //! - `tokio` (default): drivers, the control socket.
+//! - `attributes`: what agents tell their cluster (`crm_attribute`, `crm_master`), in its store.
 //! - `cib`: Pacemaker's CIB, read into types, checked, and decided on (`scheduler`).
 //! - `file`: the configuration file of a node.
 //! - `service`: the manager's driver on the mesh and the Raft store.
@@ -72,6 +73,8 @@
 
 #[cfg(feature = "vip")]
 pub mod address;
+#[cfg(feature = "attributes")]
+pub mod attributes;
 #[cfg(feature = "cib")]
 pub mod check;
 #[cfg(feature = "cib")]

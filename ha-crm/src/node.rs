@@ -55,6 +55,8 @@ const ASK_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Node {
     ask: Ask,
+    #[cfg(feature = "attributes")]
+    store: RaftStore,
     formation: watch::Receiver<Formation>,
     events: broadcast::Sender<Told>,
     control: Server,
@@ -152,19 +154,34 @@ impl Node {
         };
         let limits = Limits::default();
         let mark = Some(mark);
+        #[cfg(feature = "attributes")]
+        let kept = store.clone();
         let parts = Parts { mesh, store, channels, agents, limits, mark, self_fence };
         let service = Service::new(manager, parts).map_err(NodeError::Service)?;
         let (ask, events) = (service.ask(), service.teller());
         let handler = Arc::new(Leader(ask.clone()));
         let control = Server::bind_with_store(&file.socket, handler, shared).await;
         let control = control.map_err(NodeError::Control)?;
-        Ok(Self { ask, formation, events, control, task: service.spawn() })
+        Ok(Self {
+            ask,
+            #[cfg(feature = "attributes")]
+            store: kept,
+            formation,
+            events,
+            control,
+            task: service.spawn(),
+        })
     }
 
     /// A handle to ask the cluster; cheap to clone.
     #[must_use]
     pub fn ask(&self) -> Ask {
         self.ask.clone()
+    }
+
+    #[cfg(feature = "attributes")]
+    pub(crate) fn store(&self) -> RaftStore {
+        self.store.clone()
     }
 
     /// Follows what happens, from now on; a reader that lags is told how many events it missed.

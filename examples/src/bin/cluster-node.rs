@@ -13,9 +13,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use ha_agents::attributes::{self, AttributeServer, Member, Membership, MemoryAttributes};
+use ha_agents::attributes::{self, AttributeServer};
 use ha_agents::registry::Registry;
 use ha_core::id::NodeName;
+use ha_crm::attributes::ClusterAttributes;
 use ha_crm::file::NodeFile;
 use ha_crm::manager::{ManagerEvent, Told};
 use ha_crm::node::Node;
@@ -90,9 +91,13 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
     let (lines, me) = (JsonLines::stdout(), &file.name);
     let mut agents = Registry::new();
     ha_crm::address::register(&mut agents);
-    let helpers = serve_attributes(file).await?;
+    let attributes = Arc::new(ClusterAttributes::new(file.name.clone()));
+    let (folder, program) = (file.data.join("agents"), std::env::current_exe()?);
+    let told = Arc::clone(&attributes);
+    let helpers = AttributeServer::start(folder, &program, told).await?;
     agents.helpers(helpers.helpers());
     let mut node = Node::open(file, agents).await?;
+    attributes.connect(&node);
     let (mut events, mut formation) = (node.events(), node.formation());
     lines.write(&Line::Ready { node: me, socket: &file.socket });
     let mut stop = std::pin::pin!(cli::asked_to_stop());
@@ -133,16 +138,6 @@ async fn serve(file: &NodeFile) -> Result<(), Failure> {
     lines.write(&Line::Left { node: me });
     lines.finish();
     Ok(())
-}
-
-/// What agents say to their cluster besides their answers, such as promotion scores; each node has
-/// its own.
-async fn serve_attributes(file: &NodeFile) -> Result<AttributeServer, Failure> {
-    let members = (1..).zip(file.addresses.keys());
-    let members = members.map(|(number, name)| Member::new(number, name.clone())).collect();
-    let attributes = MemoryAttributes::new(Membership::new(file.name.clone(), members));
-    let (folder, program) = (file.data.join("agents"), std::env::current_exe()?);
-    Ok(AttributeServer::start(folder, &program, Arc::new(attributes)).await?)
 }
 
 fn tell(lines: &JsonLines, me: &NodeName, told: &Told) {

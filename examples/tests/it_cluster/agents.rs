@@ -1,8 +1,8 @@
 //! Debian's resource and fence agents, run by a cluster.
 
-use ha_crm::manager::Request;
+use ha_crm::manager::{Request, Status};
 
-use crate::rig::{Rig, active, all_runs, eventually};
+use crate::rig::{NAMES, PATIENCE, Rig, active, all_runs, eventually, promoted};
 
 #[test]
 fn debians_agents_start_move_and_stop() {
@@ -69,5 +69,59 @@ fn debians_agents_start_move_and_stop() {
         rig.host(&there).remove_address("eth0", "10.78.0.100/24").expect("removed");
         eventually("the address is back", || rig.host(&there).holds(ip).expect("addresses"));
         rig.wait("all runs again", all_runs);
+    });
+}
+
+/// What Debian's promotable example tells `crm_master` decides which copy is promoted.
+#[test]
+fn debians_stateful_is_promoted_on_one_node_and_the_address_goes_with_it() {
+    ha_lab::run_test(|| {
+        for agent in ["heartbeat/IPaddr2", "pacemaker/Stateful"] {
+            let path = format!("/usr/lib/ocf/resource.d/{agent}");
+            if !std::path::Path::new(&path).exists() {
+                return ha_lab::skip(format!("{path} is missing: install resource-agents"));
+            }
+        }
+        let state = tempfile::tempdir().expect("a folder");
+        let resources = format!(
+            "[resources.db]\nagent = \"ocf:pacemaker:Stateful\"\nmonitor = \"1s\"\n\
+             promotable = true\nparameters = {{ state = \"{}\" }}\n\
+             [resources.ip]\nagent = \"ocf:heartbeat:IPaddr2\"\nmonitor = \"1s\"\n\
+             with = \"db:promoted\"\nafter = \"db:promoted\"\n\
+             parameters = {{ ip = \"10.78.0.100\", cidr_netmask = \"24\", nic = \"eth0\" }}\n",
+            state.path().join("db").display()
+        );
+        let rig = Rig::without_nodes(&resources);
+        for name in NAMES {
+            // Each host has a state of its own there.
+            let mut mount = std::process::Command::new("mount");
+            let mount = mount.args(["-t", "tmpfs", "state"]).arg(state.path());
+            let mounted = rig.host(name).spawn(mount).expect("mount runs");
+            assert!(mounted.wait(PATIENCE).expect("it ends").success());
+            rig.boot(name);
+        }
+        let serves = |status: &Status, copies: usize| {
+            let on = promoted(status, "db");
+            active(status, "db").len() == copies && on.len() == 1 && active(status, "ip") == on
+        };
+        let status = rig.wait("one is promoted", |status| serves(status, 3));
+        let here = promoted(&status, "db").remove(0);
+        let ip = "10.78.0.100".parse().expect("an address");
+        assert!(rig.host(&here).holds(ip).expect("addresses"));
+
+        let there = if here == "n1" { "n2" } else { "n1" };
+        let role = || "db:promoted".parse().expect("a name");
+        rig.order(&Request::Move { resource: role(), node: there.parse().expect("a name") });
+        rig.wait("another is promoted", |status| {
+            serves(status, 3) && promoted(status, "db") == [there]
+        });
+        assert!(rig.host(there).holds(ip).expect("addresses"));
+        rig.order(&Request::Clear { resource: role() });
+
+        rig.host(there).power_off().expect("off");
+        let status = rig.wait("one that is left is promoted", |status| {
+            serves(status, 2) && promoted(status, "db") != [there]
+        });
+        assert!(rig.host(&promoted(&status, "db")[0]).holds(ip).expect("addresses"));
     });
 }

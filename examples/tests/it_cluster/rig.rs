@@ -193,6 +193,13 @@ pub(crate) fn eventually(why: &str, mut what: impl FnMut() -> bool) {
     }
 }
 
+/// Where a resource is promoted.
+pub(crate) fn promoted(status: &Status, resource: &str) -> Vec<String> {
+    let line = status.resources.iter().find(|(name, _)| name.as_str() == resource);
+    let promoted = line.map(|(_, line)| line.promoted.clone()).unwrap_or_default();
+    promoted.iter().map(NodeName::to_string).collect()
+}
+
 /// Where a resource is active.
 pub(crate) fn active(status: &Status, resource: &str) -> Vec<String> {
     let line = status.resources.iter().find(|(name, _)| name.as_str() == resource);

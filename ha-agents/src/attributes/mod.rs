@@ -240,6 +240,15 @@ pub trait NodeAttributes: fmt::Debug + Send + Sync {
     /// [`AttributeError`].
     async fn membership(&self) -> Result<Membership, AttributeError>;
 
+    /// The name of this node. Default: that of the [`membership`](Self::membership).
+    ///
+    /// # Errors
+    ///
+    /// [`AttributeError`].
+    async fn local(&self) -> Result<NodeName, AttributeError> {
+        Ok(self.membership().await?.local)
+    }
+
     /// Keeps a resource away from a node until a person lets it back (`crm_resource --ban`).
     ///
     /// # Errors
@@ -320,6 +329,9 @@ macro_rules! forward {
             }
             async fn membership(&self) -> Result<Membership, AttributeError> {
                 (**self).membership().await
+            }
+            async fn local(&self) -> Result<NodeName, AttributeError> {
+                (**self).local().await
             }
             async fn ban(
                 &self,

@@ -148,7 +148,7 @@ impl Helpers {
         &self,
         resource: &ha_core::id::ResourceName,
     ) -> Result<Option<i32>, super::AttributeError> {
-        let node = self.attributes.membership().await?.local;
+        let node = self.attributes.local().await?;
         self.attributes.promotion_score(resource, &node).await
     }
 

@@ -133,6 +133,12 @@ pub struct NodeLine {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ResourceLine {
+    /// What runs it.
+    #[serde(default)]
+    pub agent: String,
+    /// Whether it runs as copies of which one is promoted.
+    #[serde(default)]
+    pub promotable: bool,
     /// Where it is active.
     pub active: Vec<NodeName>,
     /// Where it is promoted; of a promotable resource.

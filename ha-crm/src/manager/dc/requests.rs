@@ -160,6 +160,11 @@ impl Dc {
 
     fn line(&self, resource: &ResourceName) -> ResourceLine {
         let mut line = ResourceLine::default();
+        let definition = self.ledger.as_ref().and_then(|(l, _)| l.config.resources().get(resource));
+        if let Some(definition) = definition {
+            line.agent.clone_from(&definition.agent);
+            line.promotable = definition.promotable;
+        }
         for node in self.peers.keys() {
             let Some(known) = self.known(resource, node) else { continue };
             if known.role.is_some_and(Role::is_active) {
