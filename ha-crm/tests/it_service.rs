@@ -137,6 +137,8 @@ fn servers(index: usize) -> Registry {
 
 struct Running {
     ask: Ask,
+    #[cfg(feature = "attributes")]
+    attributes: Arc<ha_crm::attributes::ClusterAttributes>,
     runtime: Option<Runtime>,
     events: std_mpsc::Receiver<Told>,
 }
@@ -175,9 +177,23 @@ impl Nodes {
         let (told, events) = std_mpsc::channel();
         let (addresses, folder) = (self.addresses.clone(), self.folder.path().to_owned());
         let scene = self.scene;
-        let ask =
+        let (ask, store) =
             runtime.block_on(async move { node(index, scene, (&addresses, &folder), told).await });
-        self.running.insert(index, Running { ask, runtime: Some(runtime), events });
+        #[cfg(feature = "attributes")]
+        let attributes = {
+            let attributes = ha_crm::attributes::ClusterAttributes::new(name(index));
+            attributes.join(store.clone(), ask.clone());
+            Arc::new(attributes)
+        };
+        drop(store);
+        let running = Running {
+            ask,
+            #[cfg(feature = "attributes")]
+            attributes,
+            runtime: Some(runtime),
+            events,
+        };
+        self.running.insert(index, running);
     }
 
     /// As a power cut: nothing is said any more.
@@ -228,7 +244,7 @@ async fn node(
     scene: Scene,
     (addresses, folder): (&[SocketAddr], &Path),
     told: std_mpsc::Sender<Told>,
-) -> Ask {
+) -> (Ask, RaftStore) {
     let clock = BootClock::new();
     let (me, key) = (name(index), SharedKey::new([7; 32]));
     let life = u64::try_from(clock.wall().as_micros() / 1000).expect("after 1970");
@@ -250,6 +266,7 @@ async fn node(
     let mesh = MeshService::spawn(mesh.build().expect("valid"), Some(sealed)).await;
     let channels = Channels::bind(channels.build().expect("valid")).await.expect("bound");
     let store = RaftStore::open(store.build().expect("valid"), &channels).await.expect("opened");
+    let kept = store.clone();
     let config = ManagerConfig::builder(me, cluster).epoch(clock.now(), clock.wall());
     let parts = Parts {
         mesh: mesh.expect("bound"),
@@ -279,7 +296,7 @@ async fn node(
         let mut task = task;
         task.ended().await.expect("no panic").expect("no error");
     });
-    ask
+    (ask, kept)
 }
 
 fn active(status: &Status, resource: &str) -> Vec<NodeName> {
@@ -397,4 +414,95 @@ fn a_database_has_one_primary_that_its_copies_follow_through_a_move_and_a_crash(
     nodes.start(0);
     let status = nodes.wait("whole again", |status| serves(status, 3));
     assert_eq!(promoted(&status), [name(2)], "who returns changes nothing");
+}
+
+#[cfg(feature = "attributes")]
+mod attributes {
+    use ha_agents::attributes::{
+        AttributeChange, AttributeError, AttributeKey, NodeAttributes, Scope,
+    };
+    use ha_core::role::Role;
+
+    use super::*;
+
+    impl Nodes {
+        /// Asks on a node until there is an answer: the store may be changing its leader.
+        fn on<T>(
+            &self,
+            index: usize,
+            work: impl AsyncFn(&dyn NodeAttributes) -> Result<T, AttributeError>,
+        ) -> T {
+            let running = &self.running[&index];
+            let runtime = running.runtime.as_ref().expect("running");
+            let clock = BootClock::new();
+            let end = clock.now() + PATIENCE;
+            loop {
+                match runtime.block_on(work(&*running.attributes)) {
+                    Ok(answer) => return answer,
+                    Err(error) => assert!(clock.now() < end, "{error}"),
+                }
+                runtime.block_on(pause(Duration::from_millis(20))).expect("a timer");
+            }
+        }
+
+        fn get(&self, index: usize, key: &AttributeKey) -> Option<String> {
+            self.on(index, async |attributes| attributes.get(key).await)
+        }
+
+        fn set(&self, index: usize, key: &AttributeKey, value: &str) {
+            let change = AttributeChange::set(key.clone(), value);
+            self.on(index, async |attributes| attributes.put(change.clone()).await);
+        }
+    }
+
+    fn key(scope: Scope, name: &str) -> AttributeKey {
+        AttributeKey::new(scope, name).expect("a name")
+    }
+
+    #[test]
+    fn all_nodes_read_what_one_has_said_until_its_next_life() {
+        let mut nodes = Nodes::new(Scene { cluster: database, agents: servers });
+        nodes.wait("formed", |status| promoted(status).len() == 1);
+        let passing = key(Scope::Transient(name(0)), "pingd/with a slash");
+        let lasting = key(Scope::Permanent(name(0)), "site");
+        assert_eq!(nodes.get(1, &passing), None);
+        nodes.set(0, &passing, "100");
+        nodes.set(0, &lasting, "north east");
+        // Others may speak of it, too.
+        let by_other = key(Scope::Transient(name(0)), "seen");
+        nodes.set(2, &by_other, "");
+        for index in 0..3 {
+            assert_eq!(nodes.get(index, &passing).as_deref(), Some("100"), "on n{index}");
+            assert_eq!(nodes.get(index, &by_other).as_deref(), Some(""), "on n{index}");
+        }
+        let all = nodes.on(0, async |attributes| attributes.node_attributes(&name(0)).await);
+        let all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(all, [("pingd/with a slash", "100"), ("seen", ""), ("site", "north east")]);
+        let change = AttributeChange::delete(by_other.clone());
+        nodes.on(1, async |attributes| attributes.put(change.clone()).await);
+        assert_eq!(nodes.get(0, &by_other), None);
+
+        let status = nodes.wait("settled", |status| promoted(status).len() == 1);
+        let primary = promoted(&status).remove(0);
+        let resources = nodes.on(1, async |attributes| attributes.resources().await);
+        let roles: Vec<_> = resources.iter().filter(|r| r.resource.as_str() == "db").collect();
+        assert_eq!(roles.len(), 3, "{resources:?}");
+        for copy in roles {
+            let role = if copy.node == primary { Role::Promoted } else { Role::Unpromoted };
+            assert_eq!((copy.role, copy.agent.as_str()), (role, "test:db"), "{copy:?}");
+        }
+        let membership = nodes.on(1, async |attributes| attributes.membership().await);
+        assert_eq!(membership.local, name(1));
+        assert!(membership.members.iter().all(|member| member.is_online), "{membership:?}");
+
+        nodes.kill(0);
+        nodes.wait("lost", |status| active(status, "db").len() == 2);
+        nodes.start(0);
+        nodes.wait("whole again", |status| active(status, "db").len() == 3);
+        assert_eq!(nodes.get(0, &passing), None, "that was another life");
+        assert_eq!(nodes.get(1, &passing), None);
+        assert_eq!(nodes.get(1, &lasting).as_deref(), Some("north east"));
+        nodes.set(0, &passing, "50");
+        assert_eq!(nodes.get(2, &passing).as_deref(), Some("50"));
+    }
 }
