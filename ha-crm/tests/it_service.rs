@@ -430,7 +430,7 @@ mod attributes {
         fn on<T>(
             &self,
             index: usize,
-            work: impl AsyncFn(&dyn NodeAttributes) -> Result<T, AttributeError>,
+            work: &impl AsyncFn(&dyn NodeAttributes) -> Result<T, AttributeError>,
         ) -> T {
             let running = &self.running[&index];
             let runtime = running.runtime.as_ref().expect("running");
@@ -446,12 +446,12 @@ mod attributes {
         }
 
         fn get(&self, index: usize, key: &AttributeKey) -> Option<String> {
-            self.on(index, async |attributes| attributes.get(key).await)
+            self.on(index, &async |attributes| attributes.get(key).await)
         }
 
         fn set(&self, index: usize, key: &AttributeKey, value: &str) {
             let change = AttributeChange::set(key.clone(), value);
-            self.on(index, async |attributes| attributes.put(change.clone()).await);
+            self.on(index, &async |attributes| attributes.put(change.clone()).await);
         }
     }
 
@@ -475,23 +475,23 @@ mod attributes {
             assert_eq!(nodes.get(index, &passing).as_deref(), Some("100"), "on n{index}");
             assert_eq!(nodes.get(index, &by_other).as_deref(), Some(""), "on n{index}");
         }
-        let all = nodes.on(0, async |attributes| attributes.node_attributes(&name(0)).await);
+        let all = nodes.on(0, &async |attributes| attributes.node_attributes(&name(0)).await);
         let all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(all, [("pingd/with a slash", "100"), ("seen", ""), ("site", "north east")]);
         let change = AttributeChange::delete(by_other.clone());
-        nodes.on(1, async |attributes| attributes.put(change.clone()).await);
+        nodes.on(1, &async |attributes| attributes.put(change.clone()).await);
         assert_eq!(nodes.get(0, &by_other), None);
 
         let status = nodes.wait("settled", |status| promoted(status).len() == 1);
         let primary = promoted(&status).remove(0);
-        let resources = nodes.on(1, async |attributes| attributes.resources().await);
+        let resources = nodes.on(1, &async |attributes| attributes.resources().await);
         let roles: Vec<_> = resources.iter().filter(|r| r.resource.as_str() == "db").collect();
         assert_eq!(roles.len(), 3, "{resources:?}");
         for copy in roles {
             let role = if copy.node == primary { Role::Promoted } else { Role::Unpromoted };
             assert_eq!((copy.role, copy.agent.as_str()), (role, "test:db"), "{copy:?}");
         }
-        let membership = nodes.on(1, async |attributes| attributes.membership().await);
+        let membership = nodes.on(1, &async |attributes| attributes.membership().await);
         assert_eq!(membership.local, name(1));
         assert!(membership.members.iter().all(|member| member.is_online), "{membership:?}");
 

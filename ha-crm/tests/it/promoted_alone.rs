@@ -83,18 +83,10 @@ impl Node {
 
     /// The next operation that is no recurring monitor.
     fn executed(&mut self) -> Option<Execution> {
-        let mut found = None;
-        self.out.retain(|output| match output {
-            Output::Execute(execution) if found.is_none() => {
-                let once = execution.order.context.interval.is_none();
-                if once {
-                    found = Some((**execution).clone());
-                }
-                !once
-            }
-            _ => true,
-        });
-        found
+        let once = |output: &Output| matches!(output, Output::Execute(given) if given.order.context.interval.is_none());
+        let at = self.out.iter().position(once)?;
+        let Output::Execute(execution) = self.out.remove(at) else { return None };
+        Some(*execution)
     }
 
     fn end(&mut self, execution: &Execution, outcome: Outcome) {
@@ -123,9 +115,9 @@ impl Node {
 
     /// The last report to the leader.
     fn report(&self) -> &Report {
-        let reports = self.out.iter().rev().filter_map(|output| match output {
-            Output::Send { message: Message::Report(report), .. } => Some(&**report),
-            _ => None,
+        let reports = self.out.iter().rev().filter_map(|output| {
+            let Output::Send { message: Message::Report(report), .. } = output else { return None };
+            Some(&**report)
         });
         reports.into_iter().next().expect("a report")
     }
