@@ -296,6 +296,7 @@ impl Ocf {
     }
 
     #[cfg(not(feature = "attributes"))]
+    #[expect(clippy::unused_async, reason = "with attributes it asks for them")]
     async fn scored(&self, _: &OpContext, report: Report) -> Report {
         report
     }

@@ -149,6 +149,7 @@ impl Service {
     }
 
     /// Where what happens is told, for those who begin to follow later.
+    #[cfg(feature = "node")]
     pub(crate) fn teller(&self) -> broadcast::Sender<Told> {
         self.events.clone()
     }
