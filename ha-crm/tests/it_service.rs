@@ -12,7 +12,7 @@ use std::time::Duration;
 use ha_agents::executor::Limits;
 use ha_agents::native::{Dummy, MemoryReplication, Promotable, Replication, ReplicationStatus};
 use ha_agents::registry::Registry;
-use ha_agents::{Metadata, Report};
+use ha_agents::{Check, Metadata, OpContext, OpResult, Outcome, Report, ResourceAgent};
 use ha_core::driver::pause;
 use ha_core::id::{Incarnation, NodeName};
 use ha_core::time::{BootClock, Clock, Instant};
@@ -414,6 +414,42 @@ fn a_database_has_one_primary_that_its_copies_follow_through_a_move_and_a_crash(
     nodes.start(0);
     let status = nodes.wait("whole again", |status| serves(status, 3));
     assert_eq!(promoted(&status), [name(2)], "who returns changes nothing");
+}
+
+/// A copy whose start does not end.
+#[derive(Debug)]
+struct Stuck;
+
+#[async_trait::async_trait]
+impl ResourceAgent for Stuck {
+    async fn start(&self, _: &OpContext) -> OpResult {
+        std::future::pending().await
+    }
+
+    async fn stop(&self, _: &OpContext) -> OpResult {
+        Ok(Report::success())
+    }
+
+    async fn monitor(&self, _: &OpContext, _: Check) -> OpResult {
+        Ok(Report::new(Outcome::NotRunning, ""))
+    }
+}
+
+#[test]
+fn a_copy_that_is_slow_to_start_holds_up_no_promotion_elsewhere() {
+    let agents = |index| {
+        let mut registry = servers(index);
+        if index == 1 {
+            registry.register("test:db", |_, _| Ok(Arc::new(Stuck)));
+        }
+        registry
+    };
+    let nodes = Nodes::new(Scene { cluster: database, agents });
+    let status = nodes.wait("promoted", |status| {
+        promoted(status) == [name(2)] && active(status, "vip") == [name(2)]
+    });
+    let db = status.resources.iter().find(|(name, _)| name.as_str() == "db").expect("known").1;
+    assert_eq!(db.busy, [name(1)], "it still starts");
 }
 
 #[cfg(feature = "attributes")]

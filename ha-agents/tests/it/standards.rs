@@ -191,7 +191,9 @@ fn the_real_check_tcp_waits_for_a_port() {
         drop(listener);
         let report = one(&*agent, &context, 'M').await;
         assert_eq!(report.outcome, GenericError);
-        assert!(report.reason.contains("refused"), "{report:?}");
+        // The first connection may still have waited to be taken when the listener went.
+        let words = ["refused", "reset"];
+        assert!(words.iter().any(|word| report.reason.contains(word)), "{report:?}");
     });
 }
 

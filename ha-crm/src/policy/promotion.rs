@@ -90,6 +90,10 @@ pub(super) fn contract(decision: Decision, state: &ClusterState) -> Decision {
     let mut ordered = BTreeSet::new();
     for edge in decision.graph.edges() {
         let of = |id: ActionId| stands_for.get(id.get()).copied().flatten();
+        let ends = old.get(edge.before.get()).zip(old.get(edge.after.get()));
+        if ends.is_some_and(|(before, after)| are_strangers(&before.kind, &after.kind, state)) {
+            continue;
+        }
         if let (Some(before), Some(after)) = (of(edge.before), of(edge.after))
             && before != after
             && ordered.insert((before, after))
@@ -98,6 +102,15 @@ pub(super) fn contract(decision: Decision, state: &ClusterState) -> Decision {
         }
     }
     Decision { graph, ..decision }
+}
+
+/// A copy need not wait for what is done to the promoted role on another node.
+fn are_strangers(one: &ActionKind, other: &ActionKind, state: &ClusterState) -> bool {
+    let role_of = |role: &ActionKind, copy: &ActionKind| {
+        let of = role.resource().and_then(|role| state.config.promoted_of(role));
+        of.is_some() && of == copy.resource()
+    };
+    one.node() != other.node() && (role_of(one, other) || role_of(other, one))
 }
 
 const fn is_probe(kind: &ActionKind) -> bool {

@@ -211,3 +211,25 @@ fn a_copy_that_is_found_promoted_is_said_to_be() {
     assert_eq!(known.role, Some(Role::Promoted));
     assert_eq!(known.fault, Some(OperationName::Monitor));
 }
+
+#[test]
+fn a_demote_does_not_mend_what_failed_before_it() {
+    let mut n0 = Node::promoted();
+    let (op, resource) = (OpId::new((1 << 63) + 1), db());
+    let answer = Answer::Report(AgentReport::from(Outcome::FailedPromoted));
+    n0.give(Input::Executed(Executed::Monitored { op, resource, answer, failures: 1 }));
+    n0.does(CommandAction::Demote);
+    let known = &n0.report().resources[&db()];
+    assert_eq!(known.role, Some(Role::Unpromoted));
+    assert_eq!(known.fault, Some(OperationName::Monitor), "it is still to be restarted");
+    n0.does(CommandAction::Stop);
+    n0.does(CommandAction::Start { token: FencingToken::new(3) });
+    assert_eq!(n0.report().resources[&db()].fault, None);
+
+    let mut n0 = Node::promoted();
+    let demote = n0.order(CommandAction::Demote);
+    n0.end(&demote, Outcome::GenericError);
+    assert_eq!(n0.report().resources[&db()].fault, Some(OperationName::Demote));
+    n0.does(CommandAction::Demote);
+    assert_eq!(n0.report().resources[&db()].fault, None, "that is made good");
+}

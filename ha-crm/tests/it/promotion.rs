@@ -200,6 +200,26 @@ fn two_that_are_promoted_are_both_demoted_before_one_is_again() {
 }
 
 #[test]
+fn two_that_cling_to_their_role_are_stopped_without_waiting_for_each_other() {
+    let stuck = || failed(ResourceStatus::promoted(100), OperationName::Demote);
+    let state = running(config());
+    let state = state.with_status(db(), node(0), stuck()).with_status(db(), node(1), stuck());
+    let graph = decide(&state).graph;
+    assert!(graph.sorted().is_some(), "a circle: {graph}");
+    for stopped in ["stop db on n0", "stop db on n1"] {
+        assert!(comes_before(&graph, stopped, "promote db on n0"), "{graph}");
+    }
+}
+
+#[test]
+fn a_copy_stops_without_waiting_for_a_demote_elsewhere() {
+    let state = running(config()).with_node(node(1), NodeStatus::Standby);
+    let state = state.with_quorum(Quorum::Lost);
+    let graph = decide(&state).graph;
+    assert!(!comes_before(&graph, "demote db on n0", "stop db on n1"), "{graph}");
+}
+
+#[test]
 fn what_cannot_be_promotable_is_refused_all_at_once() {
     let text = r#"{
         "nodes": ["n0"],

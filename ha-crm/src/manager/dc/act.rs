@@ -17,7 +17,7 @@ use crate::manager::event::ManagerEvent;
 use crate::manager::ledger::Fate;
 use crate::manager::message::{Command, CommandAction, Message};
 use crate::manager::output::Output;
-use crate::model::{ClusterState, NodeStatus, RawResource};
+use crate::model::{ClusterState, NodeStatus};
 use crate::policy::{PolicyEngine, ScorePolicy};
 
 /// So many starts of one resource on one node within [`BURST`]; then it rests.
@@ -146,16 +146,23 @@ impl Dc {
             return false;
         }
         let busy = self.busy_with(resource);
-        if !matches!(kind, ActionKind::Promote { .. } | ActionKind::Start { .. }) {
-            return !busy.contains(node);
-        }
-        let single = self.ledger.as_ref().is_none_or(|(ledger, _)| {
-            let definition = ledger.config.resources().get(resource);
-            let promotes = matches!(kind, ActionKind::Promote { .. });
-            let single = |d: &RawResource| d.guarantee == Guarantee::AtMostOne && !d.promotable;
-            promotes || definition.is_none_or(single)
-        });
-        let free = if single { busy.is_empty() } else { !busy.contains(node) };
+        let single = || {
+            let (ledger, _) = self.ledger.as_ref()?;
+            let definition = ledger.config.resources().get(resource)?;
+            Some(definition.guarantee == Guarantee::AtMostOne && !definition.promotable)
+        };
+        let free = match kind {
+            ActionKind::Start { .. } if single().unwrap_or(true) => busy.is_empty(),
+            // A copy that is slow to start elsewhere holds up nobody.
+            ActionKind::Promote { .. } => {
+                !busy.contains(node) && self.changing_roles(resource).is_empty()
+            }
+            ActionKind::Start { .. } => !busy.contains(node),
+            ActionKind::Demote { .. }
+            | ActionKind::Fence { .. }
+            | ActionKind::Probe { .. }
+            | ActionKind::Stop { .. } => return !busy.contains(node),
+        };
         free && self.start_at(resource, node).is_none_or(|at| at <= scene.now)
     }
 

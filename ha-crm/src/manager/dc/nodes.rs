@@ -10,7 +10,7 @@ use ha_core::time::Instant;
 use super::{Dc, Scene};
 use crate::manager::event::ManagerEvent;
 use crate::manager::ledger::{Fate, Ledger};
-use crate::manager::message::{Message, Report, ResourceReport, digest};
+use crate::manager::message::{CommandAction, Message, Report, ResourceReport, digest};
 use crate::manager::output::Output;
 use crate::model::{Failures, NodeStatus, OperationName, ResourceStatus};
 
@@ -270,6 +270,23 @@ impl Dc {
     /// The life of a member.
     pub(super) fn life(&self, node: &NodeName) -> Option<Incarnation> {
         self.peers.get(node).map(|peer| peer.life)
+    }
+
+    /// The nodes on which something is at work that may make a copy the promoted one, or show it:
+    /// all but a start, which makes a copy, and a notification.
+    pub(super) fn changing_roles(&self, resource: &ResourceName) -> BTreeSet<NodeName> {
+        let pending = self.pending.iter().filter(|((name, _), pending)| {
+            let action = pending.command.action;
+            name == resource
+                && !matches!(action, CommandAction::Start { .. } | CommandAction::Notify)
+        });
+        let pending = pending.map(|((_, node), _)| node.clone());
+        let running = self.peers.keys().filter(|node| {
+            let running = self.known(resource, node).and_then(|known| known.running);
+            running
+                .is_some_and(|what| !matches!(what, OperationName::Start | OperationName::Notify))
+        });
+        pending.chain(running.cloned()).collect()
     }
 
     /// The nodes that something is at work on for a resource.

@@ -181,7 +181,18 @@ impl Held {
         let done = if is_copy { Role::Unpromoted } else { done };
         if severity == Severity::None {
             let before = self.role.replace(done);
-            (self.fault, self.barred) = (None, false);
+            // A role that has changed mends nothing but its own failed change: what failed is to be
+            // restarted.
+            let mends = match what {
+                OperationName::Demote | OperationName::Promote => self.fault == Some(what),
+                OperationName::Monitor
+                | OperationName::Notify
+                | OperationName::Start
+                | OperationName::Stop => true,
+            };
+            if mends {
+                (self.fault, self.barred) = (None, false);
+            }
             // Another role has monitors of its own.
             let other = before.is_some_and(|before| before.is_active() && before != done);
             self.monitored &= done.is_active() && !other;
