@@ -99,6 +99,7 @@ fn database(folder: &Path) -> ClusterConfig {
 struct Server {
     index: usize,
     state: MemoryReplication,
+    followed: Followed,
 }
 
 #[async_trait::async_trait]
@@ -119,16 +120,22 @@ impl Replication for Server {
     async fn follow(&self, primary: Option<&str>) -> Result<(), Report> {
         self.state.follow(primary).await?;
         let followed = primary.unwrap_or("nobody").to_owned();
-        FOLLOWED.lock().expect("no panic").insert(name(self.index), followed);
+        self.followed.lock().expect("no panic").insert(name(self.index), followed);
         Ok(())
     }
 }
 
 /// Whom each node's copy was last told to follow.
-static FOLLOWED: Mutex<BTreeMap<NodeName, String>> = Mutex::new(BTreeMap::new());
+type Followed = Arc<Mutex<BTreeMap<NodeName, String>>>;
 
-fn servers(index: usize) -> Registry {
-    let server = Server { index, state: MemoryReplication::new() };
+fn databases(followed: &Followed) -> Scene {
+    let followed = Arc::clone(followed);
+    Scene { cluster: database, agents: Arc::new(move |index| servers(index, &followed)) }
+}
+
+fn servers(index: usize, followed: &Followed) -> Registry {
+    let (state, followed) = (MemoryReplication::new(), Arc::clone(followed));
+    let server = Server { index, state, followed };
     let agent = Arc::new(Promotable::new(Dummy::new(), server));
     let mut registry = Registry::new();
     registry.register("test:db", move |_, _| Ok(agent.clone()));
@@ -144,10 +151,10 @@ struct Running {
 }
 
 /// What a test runs: the cluster, by the folder of its fence agent, and each node's agents.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Scene {
     cluster: fn(&Path) -> ClusterConfig,
-    agents: fn(usize) -> Registry,
+    agents: Arc<dyn Fn(usize) -> Registry + Send + Sync>,
 }
 
 struct Nodes {
@@ -176,7 +183,7 @@ impl Nodes {
             .expect("a runtime");
         let (told, events) = std_mpsc::channel();
         let (addresses, folder) = (self.addresses.clone(), self.folder.path().to_owned());
-        let scene = self.scene;
+        let scene = self.scene.clone();
         let (ask, store) =
             runtime.block_on(async move { node(index, scene, (&addresses, &folder), told).await });
         #[cfg(feature = "attributes")]
@@ -314,7 +321,7 @@ fn all_run(status: &Status) -> bool {
 #[test]
 fn three_nodes_form_run_move_lose_one_and_take_it_back() {
     let start = BootClock::new().now();
-    let mut nodes = Nodes::new(Scene { cluster, agents: |_| Registry::new() });
+    let mut nodes = Nodes::new(Scene { cluster, agents: Arc::new(|_| Registry::new()) });
     let status = nodes.wait("formed", all_run);
     let since = |at: Instant| BootClock::new().now().since(at);
     eprintln!("three nodes formed and all runs after {:?}", since(start));
@@ -375,9 +382,9 @@ fn promoted(status: &Status) -> Vec<NodeName> {
 }
 
 /// Whether one is promoted, the address is with it, and all other copies follow it.
-fn serves(status: &Status, copies: usize) -> bool {
+fn serves(status: &Status, followed: &Followed, copies: usize) -> bool {
     let [primary] = &promoted(status)[..] else { return false };
-    let followed = FOLLOWED.lock().expect("no panic");
+    let followed = followed.lock().expect("no panic");
     active(status, "vip") == [primary.clone()]
         && active(status, "db").len() == copies
         && status.resources.values().all(|line| line.busy.is_empty())
@@ -389,8 +396,9 @@ fn serves(status: &Status, copies: usize) -> bool {
 
 #[test]
 fn a_database_has_one_primary_that_its_copies_follow_through_a_move_and_a_crash() {
-    let mut nodes = Nodes::new(Scene { cluster: database, agents: servers });
-    let status = nodes.wait("formed", |status| serves(status, 3));
+    let followed = Followed::default();
+    let mut nodes = Nodes::new(databases(&followed));
+    let status = nodes.wait("formed", |status| serves(status, &followed, 3));
     assert_eq!(promoted(&status), [name(2)], "the fittest");
     let Some(Response::Text { text }) =
         nodes.ask(&Request::Explain { resource: "db:promoted".parse().expect("a name") })
@@ -402,17 +410,18 @@ fn a_database_has_one_primary_that_its_copies_follow_through_a_move_and_a_crash(
     let role = || "db:promoted".parse().expect("a name");
     let switchover = Request::Move { resource: role(), node: name(0) };
     assert_eq!(nodes.ask(&switchover), Some(Response::Done));
-    nodes.wait("moved", |status| serves(status, 3) && promoted(status) == [name(0)]);
+    nodes.wait("moved", |status| serves(status, &followed, 3) && promoted(status) == [name(0)]);
     assert_eq!(nodes.ask(&Request::Clear { resource: role() }), Some(Response::Done));
 
     nodes.kill(0);
-    let status =
-        nodes.wait("failed over", |status| serves(status, 2) && promoted(status) != [name(0)]);
+    let status = nodes.wait("failed over", |status| {
+        serves(status, &followed, 2) && promoted(status) != [name(0)]
+    });
     assert_eq!(promoted(&status), [name(2)]);
     let fenced = std::fs::read_to_string(nodes.folder.path().join("fenced")).expect("fenced");
     assert!(fenced.contains("n0"), "{fenced}");
     nodes.start(0);
-    let status = nodes.wait("whole again", |status| serves(status, 3));
+    let status = nodes.wait("whole again", |status| serves(status, &followed, 3));
     assert_eq!(promoted(&status), [name(2)], "who returns changes nothing");
 }
 
@@ -438,13 +447,13 @@ impl ResourceAgent for Stuck {
 #[test]
 fn a_copy_that_is_slow_to_start_holds_up_no_promotion_elsewhere() {
     let agents = |index| {
-        let mut registry = servers(index);
+        let mut registry = servers(index, &Followed::default());
         if index == 1 {
             registry.register("test:db", |_, _| Ok(Arc::new(Stuck)));
         }
         registry
     };
-    let nodes = Nodes::new(Scene { cluster: database, agents });
+    let nodes = Nodes::new(Scene { cluster: database, agents: Arc::new(agents) });
     let status = nodes.wait("promoted", |status| {
         promoted(status) == [name(2)] && active(status, "vip") == [name(2)]
     });
@@ -497,7 +506,7 @@ mod attributes {
 
     #[test]
     fn all_nodes_read_what_one_has_said_until_its_next_life() {
-        let mut nodes = Nodes::new(Scene { cluster: database, agents: servers });
+        let mut nodes = Nodes::new(databases(&Followed::default()));
         nodes.wait("formed", |status| promoted(status).len() == 1);
         let passing = key(Scope::Transient(name(0)), "pingd/with a slash");
         let lasting = key(Scope::Permanent(name(0)), "site");
