@@ -304,6 +304,10 @@ pub trait NodeAttributes: fmt::Debug + Send + Sync {
 /// The largest score, `INFINITY`.
 const INFINITY: i32 = 1_000_000;
 
+/// The score of a copy that must not be promoted, `-INFINITY`.
+#[cfg(feature = "ocf")]
+pub(crate) const NEVER: i32 = -INFINITY;
+
 /// A score as agents write it.
 fn score(text: &str) -> Option<i32> {
     match text.trim() {

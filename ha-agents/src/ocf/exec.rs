@@ -286,7 +286,8 @@ impl Ocf {
         let helpers = self.script.helpers.as_ref().filter(|_| self.metadata.knows("promote"));
         if let Some(helpers) = helpers {
             match helpers.promotion_score(&context.resource).await {
-                Ok(score) => report.promotion = score,
+                // One that says nothing, or no more, is not to be promoted, as with Pacemaker.
+                Ok(score) => report.promotion = Some(score.unwrap_or(crate::attributes::NEVER)),
                 Err(error) => {
                     tracing::warn!(resource = %context.resource, %error, "no promotion score");
                 }

@@ -280,6 +280,8 @@ fn the_real_stateful_says_how_much_it_wants_to_be_promoted() {
         assert_eq!(score().await, Some(10));
         assert_eq!(cycle(&agent, &context, "DX").await, "D0 X0");
         assert_eq!(score().await, None);
+        let report = agent.monitor(&context, Check::PROBE).await.expect("an answer");
+        assert!(report.promotion.is_some_and(|score| score < 0), "{report:?}: no more");
     });
 }
 
