@@ -53,7 +53,7 @@ fn of_role(resource: &RawResource, status: &ResourceStatus) -> ResourceStatus {
                 Some(OperationName::Demote)
             }
             // What else has failed is mended by a restart of the copy.
-            _ => None,
+            fault => fault.map(|_| OperationName::Monitor),
         };
     }
     let promotions = |failures: &Failures| failures.operation == OperationName::Promote;

@@ -101,7 +101,9 @@ impl Settling<'_> {
         if view.cells[index][node].outdated {
             return Some("its configuration has changed".to_owned());
         }
-        let managed = view.holders(index).filter(|node| view.is_managed(*node));
+        let failed =
+            |node: usize| view.resources[index].1.promotable && view.cells[index][node].faulty;
+        let managed = view.holders(index).filter(|node| view.is_managed(*node) && !failed(*node));
         if view.is_single(index) && managed.count() > 1 {
             return Some("it is active more than once".to_owned());
         }

@@ -350,7 +350,8 @@ impl<'a> View<'a> {
                 cell.outdated = status.is_some_and(|status| status.outdated);
                 cell.active = on != NodeStatus::Offline
                     && status.is_some_and(|status| status.role.is_active());
-                active += usize::from(cell.active);
+                // A copy that failed is stopped anyway: it is no reason to demote the one that works.
+                active += usize::from(cell.active && !(resource.promotable && cell.faulty));
                 if !cell.active || on == NodeStatus::Unclean {
                     cell.frozen = None;
                 } else if let Some(why) = &self.unmanaged[index] {

@@ -233,3 +233,18 @@ fn a_demote_does_not_mend_what_failed_before_it() {
     n0.does(CommandAction::Demote);
     assert_eq!(n0.report().resources[&db()].fault, None, "that is made good");
 }
+
+#[test]
+fn a_probe_that_failed_has_not_found_it_to_be_a_copy() {
+    for (outcome, role) in [
+        (Outcome::GenericError, Role::Promoted),
+        (Outcome::FailedPromoted, Role::Promoted),
+        (Outcome::Success, Role::Unpromoted),
+        (Outcome::NotRunning, Role::Stopped),
+    ] {
+        let mut n0 = Node::new();
+        let probe = n0.order(CommandAction::Probe);
+        n0.end(&probe, outcome);
+        assert_eq!(n0.report().resources[&db()].role, Some(role), "{outcome:?}");
+    }
+}

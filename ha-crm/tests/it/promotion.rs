@@ -6,8 +6,8 @@ use ha_core::id::{NodeName, ResourceName};
 use ha_core::role::Role;
 use ha_core::time::WallTime;
 use ha_crm::model::{
-    ClusterConfig, ClusterState, FenceDevice, Fencing, NodeStatus, OnFail, Operation,
-    OperationName, Resource, ResourceStatus, Score, VoteRules, promoted_role,
+    ClusterConfig, ClusterState, FenceDevice, Fencing, MultipleActive, NodeStatus, OnFail,
+    Operation, OperationName, Resource, ResourceStatus, Score, VoteRules, promoted_role,
 };
 use ha_crm::{ActionKind, Cluster, TransitionGraph};
 use ha_membership::quorum::Quorum;
@@ -197,6 +197,22 @@ fn two_that_are_promoted_are_both_demoted_before_one_is_again() {
     for demoted in ["demote db on n0", "demote db on n2"] {
         assert!(comes_before(&graph, demoted, "promote db on n0"), "{graph}");
     }
+}
+
+#[test]
+fn one_that_may_be_promoted_is_stopped_and_the_one_that_works_goes_on() {
+    let doubtful = failed(ResourceStatus::promoted(100), OperationName::Monitor);
+    for what in [MultipleActive::StopStart, MultipleActive::StopOnly, MultipleActive::Block] {
+        let config = with(Resource::new(db(), "x").multiple_active(what));
+        let told = actions(&running(config).with_status(db(), node(2), doubtful));
+        assert!(!told.contains(&"demote db on n0".to_owned()), "{told:?}");
+        assert!(told.contains(&"stop db on n2".to_owned()), "{told:?}");
+    }
+    let state = running(config()).with_status(db(), node(2), doubtful);
+    // If none works, none is promoted before that is over.
+    let state = state.with_status(db(), node(0), ResourceStatus::copy(1_000));
+    let graph = decide(&state).graph;
+    assert!(comes_before(&graph, "demote db on n2", "promote db on n0"), "{graph}");
 }
 
 #[test]

@@ -215,6 +215,8 @@ impl Held {
             _ if nothing_done => self.role.filter(|role| role.is_active()).unwrap_or(Role::Stopped),
             // It may be promoted, or still be.
             OperationName::Promote | OperationName::Demote => Role::Promoted,
+            // A probe that failed has found nothing out: it may be promoted.
+            OperationName::Monitor if role.is_none() && self.is_promotable() => Role::Promoted,
             OperationName::Monitor | OperationName::Notify | OperationName::Start => {
                 role.unwrap_or(Role::Started).max(self.at_least())
             }
